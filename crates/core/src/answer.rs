@@ -1,0 +1,297 @@
+//! The second half of a question's life: pack, ask the model, check citations while they stream.
+
+use crate::citations::{Checked, Citation, CitationFilter};
+use crate::pack::{Budget, pack};
+use crate::ports::{Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
+use crate::search::{Hit, SearchRequest, SearchUsage, Searcher, Timings};
+use crate::settings::{Settings, within};
+use crate::{Error, Result, Tenant, prompt};
+use futures::stream::{self, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Messages a conversation may have at most.
+pub const MAX_MESSAGES: usize = 200;
+
+/// A question, as the API takes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerRequest {
+    /// The conversation; the last message is the user's question.
+    pub messages: Vec<Message>,
+    /// Vectorize's filter language over the declared fields.
+    #[serde(default)]
+    pub filter: Option<Value>,
+    /// Sources at most, 1–50.
+    #[serde(default)]
+    pub top_k: Option<usize>,
+    /// Answer room in tokens.
+    #[serde(default)]
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature, 0–5.
+    #[serde(default)]
+    pub temperature: Option<f32>,
+    /// Whether the reply is streamed; the pipeline does not look at it.
+    #[serde(default = "yes")]
+    pub stream: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl AnswerRequest {
+    /// A question without history.
+    pub fn new(question: impl Into<String>) -> Self {
+        let message = Message { role: Role::User, content: question.into() };
+        Self { messages: vec![message], filter: None, top_k: None, max_tokens: None, temperature: None, stream: true }
+    }
+}
+
+/// A source as the reader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its number in the answer's markers, from 1.
+    pub number: usize,
+    /// The passage.
+    #[serde(flatten)]
+    pub hit: Hit,
+}
+
+/// One step of an answer. Every HTTP protocol is an encoder of these.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerEvent {
+    /// The sources, before the first word.
+    Sources(Vec<Source>),
+    /// More text, citations checked.
+    Delta(String),
+    /// The marker at the end of the text so far.
+    Citation(Citation),
+    /// Tokens used.
+    Usage(Usage),
+    /// The end.
+    Done(Ending),
+    /// The end, by failure. Text sent before stays.
+    Error(Error),
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Why.
+    pub finish_reason: Finish,
+    /// The model that answered; absent when nothing was found and none was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sources that were cited, by number.
+    pub cited: Vec<usize>,
+    /// Whether any source was found.
+    pub grounded: bool,
+    /// Stages that failed and were done without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
+}
+
+/// An answer about to be generated: sources are known, the prompt fits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// The sources, numbered.
+    pub sources: Vec<Source>,
+    /// What the model is asked; `None` when nothing was found.
+    pub prompt: Option<Prompt>,
+    /// Tokens of the prompt, as counted before sending.
+    pub prompt_tokens: usize,
+    /// What the search used.
+    pub usage: SearchUsage,
+    /// How long the search took.
+    pub timings_ms: Timings,
+    /// Stages that failed and were done without.
+    pub degraded: Vec<String>,
+}
+
+/// Searches and packs.
+///
+/// # Errors
+/// [`Error::Invalid`] and [`Error::TooLong`] for the request; those of [`Searcher::search`].
+pub async fn prepare<P: Ports>(
+    ports: &P,
+    settings: &Settings,
+    tenant: &Tenant,
+    request: &AnswerRequest,
+) -> Result<Prepared> {
+    let answer = &settings.answer;
+    let top_k = request.top_k.unwrap_or(answer.top_k);
+    let max_tokens = request.max_tokens.unwrap_or(answer.max_tokens);
+    let temperature = request.temperature.unwrap_or(answer.temperature);
+    within("messages (their number)", request.messages.len(), 1..=MAX_MESSAGES)?;
+    within("top_k", top_k, 1..=50)?;
+    within("max_tokens", max_tokens, 1..=answer.max_tokens_limit)?;
+    within("temperature", temperature, 0.0..=5.0)?;
+    let (question, history) = match request.messages.split_last() {
+        Some((last, history)) if last.role == Role::User => (&last.content, history),
+        _ => return Err(Error::invalid("messages", "the last message must be the user's")),
+    };
+    if question.trim().is_empty() {
+        return Err(Error::invalid("messages", "the question must not be empty"));
+    }
+
+    let mut search = SearchRequest::new(question.clone());
+    search.top_k = top_k;
+    search.filter.clone_from(&request.filter);
+    let found = Searcher::new(ports, settings).search(tenant, &search).await?;
+
+    let budget = Budget {
+        window: crate::models::window(&answer.model),
+        answer: max_tokens as usize,
+        context: answer.context_tokens,
+    };
+    let packed = pack(budget, &answer.system_prompt, history, question, &found.hits)?;
+    let sources: Vec<Source> = packed
+        .sources
+        .into_iter()
+        .enumerate()
+        .map(|(position, hit)| Source { number: position + 1, hit })
+        .collect();
+    let prompt = (!sources.is_empty()).then(|| Prompt {
+        model: answer.model.clone(),
+        messages: packed.messages,
+        max_tokens,
+        temperature,
+    });
+    Ok(Prepared {
+        sources,
+        prompt,
+        prompt_tokens: packed.tokens,
+        usage: found.usage,
+        timings_ms: found.timings_ms,
+        degraded: found.degraded,
+    })
+}
+
+/// Streams an answer. The stream owns what it needs and can outlive the request's handler; dropping it stops the
+/// generation. It ends with [`AnswerEvent::Done`] or [`AnswerEvent::Error`].
+pub fn stream<P: Ports + 'static>(
+    ports: Rc<P>,
+    settings: Rc<Settings>,
+    tenant: Tenant,
+    prepared: Prepared,
+) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
+    let sources = AnswerEvent::Sources(prepared.sources.clone());
+    let rest = stream::once(async move { open(ports, settings, tenant, prepared).await }).flatten();
+    stream::once(std::future::ready(sources)).chain(rest).boxed_local()
+}
+
+type Events = stream::LocalBoxStream<'static, AnswerEvent>;
+
+async fn open<P: Ports + 'static>(
+    ports: Rc<P>,
+    settings: Rc<Settings>,
+    tenant: Tenant,
+    prepared: Prepared,
+) -> Events {
+    let Some(mut prompt) = prepared.prompt else {
+        let ending = Ending {
+            finish_reason: Finish::Stop,
+            model: None,
+            cited: Vec::new(),
+            grounded: false,
+            degraded: prepared.degraded,
+        };
+        let events = [AnswerEvent::Delta(prompt::NOTHING_FOUND.into()), AnswerEvent::Done(ending)];
+        return stream::iter(events).boxed_local();
+    };
+    let mut degraded = prepared.degraded;
+    let generated = match ports.generator().generate(&tenant, &prompt).await {
+        Ok(generated) => Ok(generated),
+        Err(error) if prompt.model != settings.answer.fallback_model && fits_fallback(&settings, &prepared.prompt_tokens, &prompt) => {
+            degraded.push("model".to_owned());
+            prompt.model.clone_from(&settings.answer.fallback_model);
+            ports.generator().generate(&tenant, &prompt).await.map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    };
+    match generated {
+        Err(error) => stream::iter([AnswerEvent::Error(error)]).boxed_local(),
+        Ok(generated) => {
+            let hits: Vec<Hit> = prepared.sources.into_iter().map(|source| source.hit).collect();
+            let run = Run {
+                generated,
+                filter: CitationFilter::new(&hits),
+                ready: VecDeque::new(),
+                ending: Ending {
+                    finish_reason: Finish::Truncated,
+                    model: Some(prompt.model),
+                    cited: Vec::new(),
+                    grounded: true,
+                    degraded,
+                },
+                ended: false,
+            };
+            stream::unfold(run, Run::next).boxed_local()
+        }
+    }
+}
+
+fn fits_fallback(settings: &Settings, prompt_tokens: &usize, prompt: &Prompt) -> bool {
+    prompt_tokens + prompt.max_tokens as usize <= crate::models::window(&settings.answer.fallback_model)
+}
+
+/// A generation on its way to the reader.
+struct Run<S> {
+    generated: S,
+    filter: CitationFilter,
+    ready: VecDeque<AnswerEvent>,
+    ending: Ending,
+    ended: bool,
+}
+
+impl<S: Stream<Item = Result<Generated>> + Unpin> Run<S> {
+    async fn next(mut self) -> Option<(AnswerEvent, Self)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some((event, self));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.generated.next().await {
+                Some(Ok(Generated::Delta(delta))) => {
+                    let steps = self.filter.push(&delta);
+                    self.take(steps);
+                }
+                Some(Ok(Generated::Usage(usage))) => self.ready.push_back(AnswerEvent::Usage(usage)),
+                Some(Ok(Generated::Done(finish))) => {
+                    self.ending.finish_reason = finish;
+                    self.end(None);
+                }
+                Some(Err(error)) => self.end(Some(error)),
+                None => self.end(None),
+            }
+        }
+    }
+
+    fn take(&mut self, steps: Vec<Checked>) {
+        for step in steps {
+            self.ready.push_back(match step {
+                Checked::Text(text) => AnswerEvent::Delta(text),
+                Checked::Citation(citation) => {
+                    if !self.ending.cited.contains(&citation.source) {
+                        self.ending.cited.push(citation.source);
+                    }
+                    AnswerEvent::Citation(citation)
+                }
+            });
+        }
+    }
+
+    fn end(&mut self, error: Option<Error>) {
+        self.ended = true;
+        self.ready.extend(self.filter.finish().map(AnswerEvent::Delta));
+        self.ready.push_back(match error {
+            Some(error) => AnswerEvent::Error(error),
+            None => AnswerEvent::Done(self.ending.clone()),
+        });
+    }
+}

@@ -1,0 +1,82 @@
+//! The crate's one error: variants are what a caller can act on.
+
+use thiserror::Error;
+
+/// When a failed call to a service is worth repeating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Repeating gives the same failure.
+    Never,
+    /// Repeat after a growing pause.
+    Backoff,
+    /// The day's allowance is used up: not before 00:00 UTC (Workers AI 3036).
+    AfterMidnightUtc,
+}
+
+/// Why a pipeline or a port could not do what it was asked to.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller's input is at fault; nothing was changed.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field at fault, as the caller knows it.
+        field: String,
+        /// The value and what is allowed.
+        message: String,
+    },
+    /// A filter names a field that the configuration does not declare.
+    #[error("filter field `{0}` is not declared")]
+    FieldNotDeclared(String),
+    /// The document's bytes can't be turned into text or chunks; the same bytes will fail again.
+    #[error("{code}: {message}")]
+    Document {
+        /// A stable code, e.g. `not_utf8`, `no_text`.
+        code: &'static str,
+        /// A sentence for the person who uploaded it.
+        message: String,
+    },
+    /// A service behind a port failed.
+    #[error("{service}: {message}")]
+    Service {
+        /// Which port, e.g. `embedder`.
+        service: &'static str,
+        /// Whether repeating helps.
+        retry: Retry,
+        /// The platform's own code, e.g. 3040.
+        code: Option<u32>,
+        /// The platform's own words.
+        message: String,
+    },
+    /// The vectors of a tenant were made with other embedding settings.
+    #[error("tenant is indexed with `{stored}` but the configuration says `{configured}`: re-index the tenant")]
+    Fingerprint {
+        /// Fingerprint of the stored vectors.
+        stored: String,
+        /// Fingerprint of the configuration.
+        configured: String,
+    },
+    /// The question does not fit the model's window even without sources.
+    #[error("the question and history need {needed} tokens, {available} are available")]
+    TooLong {
+        /// Tokens counted.
+        needed: usize,
+        /// Tokens of the window that are not reserved.
+        available: usize,
+    },
+}
+
+impl Error {
+    /// Bad input in `field`.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Service { retry, .. } => *retry,
+            _ => Retry::Never,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! One ranking out of two.
+
+/// Min-max normalises each leg over its own candidates and adds them by weight. Hits of one leg only get nothing from
+/// the other. Returns `(key, score in 0..=1)`, best first; ties by key, so that a ranking never depends on a hash map.
+pub fn fuse<K: Ord + Clone>(left: &[(K, f32)], right: &[(K, f32)], left_weight: f32) -> Vec<(K, f32)> {
+    let mut fused = std::collections::BTreeMap::<K, f32>::new();
+    for (leg, weight) in [(left, left_weight), (right, 1.0 - left_weight)] {
+        let scores: Vec<f32> = leg.iter().map(|(_, score)| *score).collect();
+        for ((key, _), score) in leg.iter().zip(normalised(&scores)) {
+            *fused.entry(key.clone()).or_insert(0.0) += weight * score;
+        }
+    }
+    let mut ranking: Vec<_> = fused.into_iter().collect();
+    ranking.sort_by(|left, right| right.1.total_cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+    ranking
+}
+
+/// Scores moved onto 0..=1; all equal become 1.
+pub fn normalised(scores: &[f32]) -> Vec<f32> {
+    let low = scores.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let range = high - low;
+    scores.iter().map(|score| if range > 0.0 { (score - low) / range } else { 1.0 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agreement_wins() {
+        let vector = [("a", 0.9), ("b", 0.8), ("c", 0.1)];
+        let keyword = [("b", 12.0), ("d", 11.0), ("a", 2.0)];
+        let ranking: Vec<_> = fuse(&vector, &keyword, 0.5).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(ranking, ["b", "a", "d", "c"]);
+    }
+
+    #[test]
+    fn one_empty_leg_leaves_the_other_s_order() {
+        let ranking = fuse(&[("a", 0.2), ("b", 0.7)], &[], 0.5);
+        assert_eq!(ranking.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["b", "a"]);
+    }
+}

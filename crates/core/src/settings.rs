@@ -1,0 +1,257 @@
+//! Configuration: plain structs with defaults, validated once at the edge.
+
+use crate::chunk::ChunkSettings;
+use crate::identity::{Fingerprint, digest, short};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// All settings of the pipelines.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How texts become vectors.
+    pub embedding: EmbeddingSettings,
+    /// How documents become chunks.
+    pub chunk: ChunkSettings,
+    /// How passages are found.
+    pub search: SearchSettings,
+    /// How answers are made.
+    pub answer: AnswerSettings,
+    /// Metadata fields that filters may use.
+    pub fields: Vec<Field>,
+}
+
+/// The embedding model and how it is called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingSettings {
+    /// Workers AI model name.
+    pub model: String,
+    /// `cls` or `mean`; the two are not compatible. BGE models are trained for `cls`.
+    pub pooling: Pooling,
+    /// Length of a vector.
+    pub dimensions: usize,
+    /// Put before a query, as the BGE v1.5 model card advises.
+    pub query_prefix: String,
+    /// Put before a document's text; none for BGE.
+    pub document_prefix: String,
+}
+
+impl Default for EmbeddingSettings {
+    fn default() -> Self {
+        Self {
+            model: "@cf/baai/bge-small-en-v1.5".into(),
+            pooling: Pooling::Cls,
+            dimensions: 384,
+            query_prefix: "Represent this sentence for searching relevant passages: ".into(),
+            document_prefix: String::new(),
+        }
+    }
+}
+
+impl EmbeddingSettings {
+    /// What makes vectors of these settings comparable.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::new(
+            &self.model,
+            self.pooling.as_str(),
+            self.dimensions,
+            &self.query_prefix,
+            &self.document_prefix,
+        )
+    }
+}
+
+/// How token vectors become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The first token's vector.
+    Cls,
+    /// Their mean; the platform's default.
+    Mean,
+}
+
+impl Pooling {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+/// How passages are found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchSettings {
+    /// Candidates asked of each leg, 1–100 (Vectorize's `topK`).
+    pub candidates: usize,
+    /// Weight of the vector leg in the fusion, 0–1; the keyword leg has the rest.
+    pub vector_weight: f32,
+    /// Cross-encoder model.
+    pub rerank_model: String,
+    /// How many of the fused hits the cross-encoder sees, 0–100.
+    pub rerank_candidates: usize,
+    /// Weight of the cross-encoder against the fused score, 0–1.
+    pub rerank_weight: f32,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            candidates: 50,
+            vector_weight: 0.5,
+            rerank_model: "@cf/baai/bge-reranker-base".into(),
+            rerank_candidates: 20,
+            rerank_weight: 0.4,
+        }
+    }
+}
+
+/// How answers are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerSettings {
+    /// Chat model.
+    pub model: String,
+    /// Chat model to use when the first is out of service.
+    pub fallback_model: String,
+    /// Tokens of sources put into the prompt at most (`cl100k_base`).
+    pub context_tokens: usize,
+    /// Answer room when the request does not say.
+    pub max_tokens: u32,
+    /// The largest answer room a request may ask for.
+    pub max_tokens_limit: u32,
+    /// Sampling temperature when the request does not say.
+    pub temperature: f32,
+    /// Sources searched for when the request does not say.
+    pub top_k: usize,
+    /// Instructions put before everything else.
+    pub system_prompt: String,
+}
+
+impl Default for AnswerSettings {
+    fn default() -> Self {
+        Self {
+            model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast".into(),
+            fallback_model: "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into(),
+            context_tokens: 3000,
+            max_tokens: 512,
+            max_tokens_limit: 4096,
+            temperature: 0.2,
+            top_k: 6,
+            system_prompt: crate::prompt::SYSTEM.into(),
+        }
+    }
+}
+
+/// The type of a declared metadata field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// Text; Vectorize compares its first 64 bytes, D1 all of it.
+    String,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+}
+
+/// A metadata field that filters may use. Needs a metadata index in Vectorize *before* the first vector is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// Key in the metadata object.
+    pub name: String,
+    /// Its values' type.
+    pub r#type: FieldType,
+}
+
+impl Settings {
+    /// The most metadata fields one can declare: Vectorize has 10 metadata indexes, Ragflare uses one itself.
+    pub const MAX_FIELDS: usize = 8;
+
+    /// # Errors
+    /// [`Error::Invalid`] naming the field, the value and the allowed range.
+    pub fn validate(&self) -> Result<()> {
+        self.chunk.validate()?;
+        within("embedding.dimensions", self.embedding.dimensions, 1..=1536)?;
+        within("search.candidates", self.search.candidates, 1..=100)?;
+        within("search.rerank_candidates", self.search.rerank_candidates, 0..=100)?;
+        within("search.vector_weight", self.search.vector_weight, 0.0..=1.0)?;
+        within("search.rerank_weight", self.search.rerank_weight, 0.0..=1.0)?;
+        within("answer.max_tokens_limit", self.answer.max_tokens_limit, 1..=16_384)?;
+        within("answer.max_tokens", self.answer.max_tokens, 1..=self.answer.max_tokens_limit)?;
+        within("answer.top_k", self.answer.top_k, 1..=50)?;
+        within("answer.temperature", self.answer.temperature, 0.0..=5.0)?;
+        within("fields (their number)", self.fields.len(), 0..=Self::MAX_FIELDS)?;
+        for (position, field) in self.fields.iter().enumerate() {
+            let name = &field.name;
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+                return Err(Error::invalid(
+                    "fields",
+                    format!("`{name}` must be 1 to 64 characters of A-Z a-z 0-9 _"),
+                ));
+            }
+            if name == crate::ports::DOCUMENT_FIELD
+                || self.fields[..position].iter().any(|other| other.name == *name)
+            {
+                return Err(Error::invalid("fields", format!("`{name}` is taken")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hash of everything that shapes chunks and vectors: when it changes, the same bytes are processed again.
+    pub fn ingest_hash(&self) -> String {
+        let chunk = serde_json::to_string(&self.chunk).unwrap_or_default();
+        let fields = serde_json::to_string(&self.fields).unwrap_or_default();
+        let fingerprint = self.embedding.fingerprint();
+        short(&digest(&[fingerprint.as_str().as_bytes(), chunk.as_bytes(), fields.as_bytes()]), 12)
+    }
+}
+
+/// # Errors
+/// [`Error::Invalid`] naming the field, the value and the allowed range.
+pub(crate) fn within<N: PartialOrd + std::fmt::Display>(
+    field: &str,
+    value: N,
+    range: RangeInclusive<N>,
+) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("is {value}; allowed are {} to {}", range.start(), range.end())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Settings::default().validate().unwrap();
+    }
+
+    #[test]
+    fn an_error_names_field_value_and_range() {
+        let mut settings = Settings::default();
+        settings.search.candidates = 101;
+        let message = settings.validate().unwrap_err().to_string();
+        assert_eq!(message, "search.candidates: is 101; allowed are 1 to 100");
+    }
+
+    #[test]
+    fn the_ingest_hash_ignores_what_does_not_shape_chunks() {
+        let base = Settings::default();
+        let mut other = base.clone();
+        other.answer.max_tokens = 99;
+        assert_eq!(base.ingest_hash(), other.ingest_hash());
+        other.embedding.pooling = Pooling::Mean;
+        assert_ne!(base.ingest_hash(), other.ingest_hash());
+    }
+}

@@ -1,0 +1,78 @@
+//! Objects, jobs and time in memory.
+
+use crate::document::Millis;
+use crate::ports::{Clock, Job, JobQueue, ObjectEntry, ObjectStore};
+use crate::{Result, Tenant};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Objects in a map.
+#[derive(Debug, Default)]
+pub struct MemoryObjects {
+    /// Bytes and time of writing, by key.
+    pub objects: RefCell<BTreeMap<String, (Vec<u8>, Millis)>>,
+}
+
+impl ObjectStore for MemoryObjects {
+    async fn put(&self, _: &Tenant, key: &str, bytes: &[u8], _: &str) -> Result<()> {
+        self.objects.borrow_mut().insert(key.to_owned(), (bytes.to_vec(), 0));
+        Ok(())
+    }
+
+    async fn get(&self, _: &Tenant, key: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.objects.borrow().get(key).map(|(bytes, _)| bytes.clone()))
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<()> {
+        self.objects.borrow_mut().retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+
+    async fn list(&self, _: Option<String>) -> Result<(Vec<ObjectEntry>, Option<String>)> {
+        let objects = self.objects.borrow();
+        let entry = |(key, (_, uploaded)): (&String, &(Vec<u8>, Millis))| ObjectEntry {
+            key: key.clone(),
+            uploaded: *uploaded,
+        };
+        Ok((objects.iter().map(entry).collect(), None))
+    }
+}
+
+/// Jobs in a list.
+#[derive(Debug, Default)]
+pub struct MemoryJobs {
+    /// Not delivered yet.
+    pub jobs: RefCell<VecDeque<Job>>,
+}
+
+impl JobQueue for MemoryJobs {
+    async fn send(&self, job: &Job, _: u32) -> Result<()> {
+        self.jobs.borrow_mut().push_back(job.clone());
+        Ok(())
+    }
+}
+
+/// Time that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock {
+    now: Cell<Millis>,
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self { now: Cell::new(1_000_000_000_000) }
+    }
+}
+
+impl ManualClock {
+    /// Moves on.
+    pub fn advance(&self, by: Millis) {
+        self.now.set(self.now.get() + by);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Millis {
+        self.now.get()
+    }
+}
