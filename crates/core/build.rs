@@ -51,7 +51,8 @@ fn main() {
 }
 
 fn write_fst(path: &Path, entries: &BTreeMap<&str, u64>) {
-    let map = fst::Map::from_iter(entries.iter().map(|(entry, id)| (entry, *id))).expect("a BTreeMap is sorted and has no duplicates");
+    let map = fst::Map::from_iter(entries.iter().map(|(entry, id)| (entry, *id)))
+        .expect("a BTreeMap is sorted and has no duplicates");
     fs::write(path, map.as_fst().as_bytes()).expect("OUT_DIR is writable");
 }
 
@@ -99,7 +100,7 @@ fn code_of(c: char, mapped: &mut Vec<String>, known: &mut HashMap<String, u16>) 
     if ('\u{AC00}'..='\u{D7A3}').contains(&c) {
         let s = c as u32 - 0xAC00;
         let mut jamo = vec![0x1100 + s / 588, 0x1161 + s % 588 / 28];
-        jamo.extend((s % 28 != 0).then_some(0x11A7 + s % 28));
+        jamo.extend((!s.is_multiple_of(28)).then_some(0x11A7 + s % 28));
         assert!(becomes.chars().map(u32::from).eq(jamo), "{c:?} is not decomposed by the formula");
         return HANGUL;
     }
@@ -134,7 +135,9 @@ fn write_chars(path: &Path) {
             pool.len() - text.len()
         });
         let single = u32::from(single == "1");
-        spans.push(u32::try_from(at).expect("small") << 5 | u32::try_from(text.len()).expect("small") << 1 | single);
+        spans.push(
+            u32::try_from(at).expect("small") << 5 | u32::try_from(text.len()).expect("small") << 1 | single,
+        );
     }
 
     // ASCII: 0 dropped, 1 blank, else the lower-cased byte, with the high bit set when it is a word on its own.
@@ -148,9 +151,14 @@ fn write_chars(path: &Path) {
         .collect();
 
     let mut source = String::new();
-    for (name, value) in
-        [("DROP", DROP), ("SPACE", SPACE), ("WORD", WORD), ("SINGLE", SINGLE), ("HANGUL", HANGUL), ("MAPPED", MAPPED)]
-    {
+    for (name, value) in [
+        ("DROP", DROP),
+        ("SPACE", SPACE),
+        ("WORD", WORD),
+        ("SINGLE", SINGLE),
+        ("HANGUL", HANGUL),
+        ("MAPPED", MAPPED),
+    ] {
         writeln!(source, "const {name}: u16 = {value};").expect("writing to a String");
     }
     write!(

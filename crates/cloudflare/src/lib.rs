@@ -1,1 +1,25 @@
-//! Ragflare.
+//! Ragflare over Cloudflare's bindings: typed Workers AI and Vectorize clients (the `worker` crate has no Vectorize, and
+//! an AI binding without options), D1, R2 and Queues behind core's ports, and [`Ragflare`], which puts them together.
+
+pub mod ai;
+pub mod d1;
+pub mod http;
+pub mod invocation;
+pub mod keys;
+pub mod ledger;
+mod models;
+mod platform;
+mod queue;
+pub mod r2;
+mod ragflare;
+pub mod upload;
+pub mod vectorize;
+mod vectors;
+
+pub use models::{AiEmbedder, AiGenerator, AiReranker, Answers};
+pub use platform::{Bindings, Platform};
+pub use queue::CloudflareQueue;
+pub use r2::R2Objects;
+pub use ragflare::{Answer, NewDocument, Ragflare};
+pub use ragflare_core as core;
+pub use vectors::VectorizeVectors;

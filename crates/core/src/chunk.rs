@@ -67,7 +67,7 @@ pub enum Format {
     Markdown,
 }
 
-/// The sizes of chunks, in WordPiece tokens.
+/// The sizes of chunks, in `WordPiece` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChunkSettings {
@@ -111,7 +111,7 @@ pub struct Chunk {
     pub start: usize,
     /// One past the last byte in the text.
     pub end: usize,
-    /// WordPiece tokens of `text[start..end]`, special tokens not included.
+    /// `WordPiece` tokens of `text[start..end]`, special tokens not included.
     pub tokens: usize,
     /// The headings its first non-blank byte is under, outermost first; a heading it begins with is the last.
     pub headings: Vec<String>,

@@ -1,5 +1,7 @@
 //! What `ragflare_core::chunk` guarantees, for every text and every valid setting.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::format_push_string)]
+
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -42,7 +44,10 @@ fn check(text: &str, format: Format, settings: ChunkSettings) {
             let embedded = embedded_text(title, &chunk.headings, body, &settings);
             assert!(embedded.ends_with(body));
             let tokens = WordPiece::count(&embedded);
-            assert!(tokens + SPECIALS <= MAX_TOKENS && tokens <= chunk.tokens + settings.prefix, "{embedded:?}");
+            assert!(
+                tokens + SPECIALS <= MAX_TOKENS && tokens <= chunk.tokens + settings.prefix,
+                "{embedded:?}"
+            );
         }
         previous = Some(chunk);
     }
@@ -65,11 +70,56 @@ fn settings() -> impl Strategy<Value = ChunkSettings> {
 /// Pieces of Markdown, some of them not closed.
 fn piece() -> impl Strategy<Value = String> {
     let fixed = [
-        "# ", "## ", "### Heading ", "\n\n", "\n", "\r\n", "\r\n\r\n", "\n---\n", "\n===\n", "```rust\n", "\n```\n", "~~~\n", "- ", "  - ",
-        "\n1. ", "> ", "> > ", "| a | b |\n|---|---|\n| 1 | 2 |\n", "| x | y |\n", "[link](https://example.com/a/b) ", "[id]: <x>\n",
-        "[^1]: note\n", "**bold** ", "`code` ", "<div>\n", "</div>\n", "<!-- ", "---\ntitle: x\n---\n", "    indented\n", "\t", " ",
-        "Dr. Smith went home. Then he slept! Why? ", "向量数据库可以存储嵌入。", "한국어 문장입니다. ", "🙂👩‍👩‍👧🇩🇪 ", "Ünïcödé ", "\u{301}",
-        "\u{0}", "\u{202e}", "\u{feff}", "\u{2028}", "\u{85}", "\\", "*", "_", "<", "&amp;", "# # #", "#\n", "A\n=\n",
+        "# ",
+        "## ",
+        "### Heading ",
+        "\n\n",
+        "\n",
+        "\r\n",
+        "\r\n\r\n",
+        "\n---\n",
+        "\n===\n",
+        "```rust\n",
+        "\n```\n",
+        "~~~\n",
+        "- ",
+        "  - ",
+        "\n1. ",
+        "> ",
+        "> > ",
+        "| a | b |\n|---|---|\n| 1 | 2 |\n",
+        "| x | y |\n",
+        "[link](https://example.com/a/b) ",
+        "[id]: <x>\n",
+        "[^1]: note\n",
+        "**bold** ",
+        "`code` ",
+        "<div>\n",
+        "</div>\n",
+        "<!-- ",
+        "---\ntitle: x\n---\n",
+        "    indented\n",
+        "\t",
+        " ",
+        "Dr. Smith went home. Then he slept! Why? ",
+        "向量数据库可以存储嵌入。",
+        "한국어 문장입니다. ",
+        "🙂👩‍👩‍👧🇩🇪 ",
+        "Ünïcödé ",
+        "\u{301}",
+        "\u{0}",
+        "\u{202e}",
+        "\u{feff}",
+        "\u{2028}",
+        "\u{85}",
+        "\\",
+        "*",
+        "_",
+        "<",
+        "&amp;",
+        "# # #",
+        "#\n",
+        "A\n=\n",
     ];
     prop_oneof![
         8 => prop::sample::select(fixed.to_vec()).prop_map(str::to_owned),
@@ -86,7 +136,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn markdown_keeps_the_promises(text in text(), settings in settings()) {
@@ -158,7 +208,8 @@ fn a_megabyte_of_anything_takes_seconds_at_most() {
     let manual = "## Section\n\nSome *text* with [a link](https://example.com) and `code`. It goes on for a while, as \
         text does.\n\n- one\n- two\n  - three\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```sh\ncargo test\n```\n\n";
     let nested = "- ".repeat(1 << 18) + "a\n" + &"x\n".repeat(1 << 18);
-    let list: String = (0..20_000).map(|n| format!("- item {n} of a list that does not end, ever\n")).collect();
+    let list: String =
+        (0..20_000).map(|n| format!("- item {n} of a list that does not end, ever\n")).collect();
     let table: String = (0..30_000).map(|n| format!("| {n} | name {n} | a value |\n")).collect();
     let texts = [
         ("a", mebibyte("a")),

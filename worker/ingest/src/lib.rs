@@ -1,1 +1,70 @@
-//! The worker.
+//! The ingest worker: document API, queue consumer, sweeper. Reachable through the query worker only, but it checks
+//! every key itself.
+
+mod admin;
+mod consumer;
+mod documents;
+
+use ragflare_cloudflare::core::ingest::SETTLED_AFTER;
+use ragflare_cloudflare::http::ApiError;
+use ragflare_cloudflare::invocation::Invocation;
+use worker::{Context, Env, MessageBatch, Method, Request, Response, ScheduleContext, ScheduledEvent, event};
+
+#[event(fetch)]
+async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+    let invocation = match Invocation::new(&env, Some(&request)) {
+        Ok(invocation) => invocation,
+        Err(error) => return error.into_response("none"),
+    };
+    let what = format!("{} {}", request.method(), request.path());
+    let reply = route(&invocation, &mut request).await;
+    invocation.report(&what);
+    match reply {
+        Ok(mut reply) => {
+            reply.headers_mut().set("x-request-id", &invocation.request_id)?;
+            Ok(reply)
+        }
+        Err(error) => error.into_response(&invocation.request_id),
+    }
+}
+
+async fn route(invocation: &Invocation, request: &mut Request) -> Result<Response, ApiError> {
+    let path = request.path();
+    if path == "/healthz" {
+        return Ok(Response::ok("ok")?);
+    }
+    if let Some(rest) = path.strip_prefix("/v1/admin/") {
+        return admin::route(invocation, request, rest).await;
+    }
+    match path.strip_prefix("/v1/documents") {
+        Some("" | "/") => documents::collection(invocation, request).await,
+        Some(rest) if rest.starts_with('/') => documents::single(invocation, request, &rest[1..]).await,
+        _ => Err(ApiError::not_found(format!("route `{path}`"))),
+    }
+}
+
+/// 405 with what is allowed.
+fn not_allowed(method: &Method, allowed: &str) -> ApiError {
+    ApiError::new(405, "method_not_allowed", format!("{method} is not allowed here; allowed are {allowed}"))
+}
+
+#[event(queue)]
+async fn queue(batch: MessageBatch<String>, env: Env, _context: Context) -> worker::Result<()> {
+    let invocation = match Invocation::new(&env, None) {
+        Ok(invocation) => invocation,
+        Err(error) => return Err(worker::Error::RustError(error.message)),
+    };
+    consumer::consume(&invocation, &batch).await;
+    invocation.report(&format!("queue {}", batch.queue()));
+    Ok(())
+}
+
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+    let Ok(invocation) = Invocation::new(&env, None) else { return };
+    match invocation.rag.pipeline().sweep(SETTLED_AFTER).await {
+        Ok(swept) => worker::console_log!("swept {swept:?}"),
+        Err(error) => worker::console_error!("sweep: {error}"),
+    }
+    invocation.report("scheduled");
+}

@@ -85,14 +85,17 @@ impl<'a> Outline<'a> {
             if depth == 0 {
                 let kind = match &event {
                     Event::Start(Tag::Heading { level, .. }) => {
-                        headings.push(Heading { start: range.start, level: *level as u8, text: String::new() });
+                        headings.push(Heading {
+                            start: range.start,
+                            level: *level as u8,
+                            text: String::new(),
+                        });
                         in_heading = true;
                         Kind::Heading
                     }
                     Event::Start(Tag::Paragraph) => Kind::Paragraph,
-                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_)) | Event::Rule => {
-                        Kind::Lines
-                    }
+                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_))
+                    | Event::Rule => Kind::Lines,
                     _ => Kind::Markup,
                 };
                 if starts.last().is_none_or(|(last, _)| *last < range.start) {
@@ -162,14 +165,17 @@ fn blot_deep_markers(text: &str) -> Cow<'_, str> {
         let mut markers = 0;
         let mut position = 0;
         while let Some(&byte) = bytes.get(position) {
-            let blank_follows = |position: usize| matches!(bytes.get(position + 1), Some(b' ' | b'\t' | b'\r' | b'\n') | None);
+            let blank_follows = |position: usize| {
+                matches!(bytes.get(position + 1), Some(b' ' | b'\t' | b'\r' | b'\n') | None)
+            };
             match byte {
                 b' ' | b'\t' => {
                     position += 1;
                     continue;
                 }
                 b'0'..=b'9' => {
-                    position += bytes[position..].iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
+                    position +=
+                        bytes[position..].iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
                     if !matches!(bytes.get(position), Some(b'.' | b')')) || !blank_follows(position) {
                         break;
                     }
@@ -207,7 +213,9 @@ pub(super) struct Path<'a> {
 impl Path<'_> {
     /// The headings at `offset`, outermost first, empty ones left out. Offsets never go back.
     pub(super) fn at(&mut self, offset: usize) -> Vec<String> {
-        while let Some((heading, rest)) = self.rest.split_first().filter(|(heading, _)| heading.start <= offset) {
+        while let Some((heading, rest)) =
+            self.rest.split_first().filter(|(heading, _)| heading.start <= offset)
+        {
             self.open.retain(|open| open.level < heading.level);
             self.open.push(heading);
             self.rest = rest;

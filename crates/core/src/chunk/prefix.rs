@@ -9,7 +9,12 @@ use crate::tokens::WordPiece;
 /// innermost one, if alone too long, its last words. So with a body of at most [`ChunkSettings::max_tokens`] tokens
 /// the whole fits the model's window. A title that the first heading repeats is written once. Line ends and control
 /// characters in title and headings become blanks.
-pub fn embedded_text(title: Option<&str>, headings: &[String], body: &str, settings: &ChunkSettings) -> String {
+pub fn embedded_text(
+    title: Option<&str>,
+    headings: &[String],
+    body: &str,
+    settings: &ChunkSettings,
+) -> String {
     let mut parts: Vec<String> = title.map(one_line).into_iter().collect();
     parts.extend(headings.iter().map(|heading| one_line(heading)));
     if title.is_some() && parts.len() > 1 && parts[0] == parts[1] {

@@ -14,7 +14,12 @@ use crate::tokens::WordPiece;
 const WINDOW: usize = 2 * MAX_CHUNK_BYTES;
 
 /// Cuts `block`, with the headings before it from `from` on in its first piece, into ranges that join up.
-pub(super) fn block(ruler: &Ruler<'_>, outline: &Outline<'_>, from: usize, block: &Block) -> Vec<Range<usize>> {
+pub(super) fn block(
+    ruler: &Ruler<'_>,
+    outline: &Outline<'_>,
+    from: usize,
+    block: &Block,
+) -> Vec<Range<usize>> {
     let mut starts = Vec::new();
     let mut at = block.start;
     while at < block.end {

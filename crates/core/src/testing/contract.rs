@@ -230,8 +230,6 @@ impl<'a, P: Ports> Contract<'a, P> {
         ensure!(self.flip(&subject, newer).await?);
         ensure!(self.keyword(tenant, "lion").await?.is_empty());
         ensure!(self.keyword(tenant, "panther").await?.len() == 1);
-        let document = documents.get(tenant, id).await.map_err(fault)?.ok_or("no document")?;
-        ensure!(document.counts.deleted == 1, "{:?}", document.counts);
         Ok(())
     }
 
@@ -300,6 +298,8 @@ impl<'a, P: Ports> Contract<'a, P> {
         ensure!(garbage.objects.len() == 1, "{garbage:?}");
         documents.forget_vectors(tenant, id, &garbage.vectors).await.map_err(fault)?;
         documents.forget_objects(tenant, id, &garbage.objects).await.map_err(fault)?;
+        let document = documents.get(tenant, id).await.map_err(fault)?.ok_or("no document")?;
+        ensure!(document.counts.deleted == 1, "{:?}", document.counts);
         let garbage = documents.garbage(tenant, id, 100, now + 1).await.map_err(fault)?;
         ensure!(garbage.vectors == late, "an intent goes once its writer is surely gone: {garbage:?}");
         documents.forget_vectors(tenant, id, &garbage.vectors).await.map_err(fault)?;

@@ -118,14 +118,6 @@ impl State {
         })
     }
 
-    fn vectors_of(&self, key: &Key, generation: Generation) -> HashSet<&str> {
-        self.chunks
-            .values()
-            .filter(|chunk| chunk.key == *key && chunk.generation == generation)
-            .map(|chunk| chunk.chunk.vector.as_str())
-            .collect()
-    }
-
     fn document(&self, key: &Key) -> Option<Document> {
         let row = self.documents.get(key).filter(|row| !row.deleted)?;
         let number = row.served.unwrap_or(row.newest);
@@ -362,16 +354,12 @@ impl DocumentStore for MemoryDocuments {
         if row.deleted || row.newest != generation || !complete {
             return Ok(false);
         }
-        let deleted = row.served.map_or(0, |served| {
-            let kept = state.vectors_of(&key, generation);
-            state.vectors_of(&key, served).into_iter().filter(|vector| !kept.contains(vector)).count()
-        }) as u64;
         if let Some(row) = state.documents.get_mut(&key) {
             row.served = Some(generation);
             row.updated = now;
         }
         if let Some(found) = state.generations.get_mut(&(key, generation)) {
-            (found.status, found.deleted, found.updated) = (Status::Searchable, deleted, now);
+            (found.status, found.updated) = (Status::Searchable, now);
         }
         Ok(true)
     }
@@ -462,7 +450,7 @@ impl DocumentStore for MemoryDocuments {
             .take(limit)
             .collect();
         let rows_left = state.chunks.values().any(|chunk| chunk.key == key && state.is_dead(&key, chunk.generation));
-        let objects: Vec<String> = state
+        let mut objects: Vec<String> = state
             .generations
             .iter()
             .filter(|((owner, generation), _)| *owner == key && state.is_dead(&key, *generation))
@@ -473,12 +461,21 @@ impl DocumentStore for MemoryDocuments {
             .take(limit)
             .collect();
         let more = rows_left || vectors.len() == limit || objects.len() == limit;
+        if vectors.len() == limit {
+            // A generation is what leads the sweeper to its vectors: it goes last.
+            objects.clear();
+        }
         Ok(Garbage { vectors, objects, more })
     }
 
     async fn forget_vectors(&self, tenant: &Tenant, id: &DocumentId, vectors: &[String]) -> Result<()> {
         let key = key(tenant, id);
-        self.state.borrow_mut().vectors.retain(|vector, row| row.key != key || !vectors.contains(vector));
+        let mut state = self.state.borrow_mut();
+        state.vectors.retain(|vector, row| row.key != key || !vectors.contains(vector));
+        let served = state.documents.get(&key).and_then(|row| row.served);
+        if let Some(found) = served.and_then(|served| state.generations.get_mut(&(key, served))) {
+            found.deleted += vectors.len() as u64;
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Counting in BERT-uncased WordPiece tokens: the tokenizer of BGE v1.5.
+//! Counting in BERT-uncased `WordPiece` tokens: the tokenizer of BGE v1.5.
 //!
 //! The reference is Hugging Face `tokenizers` with the model's `tokenizer.json`: `BertNormalizer` (clean, space out
 //! Chinese characters, strip accents, lower-case), `BertPreTokenizer` (split at blanks, isolate punctuation), `WordPiece`
@@ -15,6 +15,8 @@ use std::ops::Range;
 
 use fst::raw::Fst;
 
+// What is included is written by build.rs, one table a line.
+#[allow(clippy::unreadable_literal)]
 mod tables {
     include!(concat!(env!("OUT_DIR"), "/chars.rs"));
 
@@ -71,7 +73,7 @@ const MAX_WORD_CHARS: usize = 100;
 static WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/words.fst"));
 static SUFFIXES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/suffixes.fst"));
 
-/// The WordPiece tokenizer of the BGE v1.5 models. It has no state: its tables are part of the binary.
+/// The `WordPiece` tokenizer of the BGE v1.5 models. It has no state: its tables are part of the binary.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WordPiece;
 
@@ -127,7 +129,7 @@ impl WordPiece {
 
 /// Where the words of one text are and how many tokens come before each: 12 bytes a word.
 ///
-/// WordPiece never joins two words, so the count of a range is the sum over the words inside it; only the words the
+/// `WordPiece` never joins two words, so the count of a range is the sum over the words inside it; only the words the
 /// range cuts in two, at most one at each edge, are tokenized again.
 #[derive(Debug, Clone)]
 pub struct TokenIndex {
@@ -161,7 +163,7 @@ impl TokenIndex {
         // The words that have at least a byte in the range: first..last.
         let first = self.words.partition_point(|word| word.end as usize <= range.start);
         let last = first + self.words[first..].partition_point(|word| (word.start as usize) < range.end);
-        let Some(words @ [head, .., tail] | words @ [head @ tail]) = self.words.get(first..last) else {
+        let Some(words @ ([head, .., tail] | [head @ tail])) = self.words.get(first..last) else {
             return 0;
         };
         let head_is_cut = (head.start as usize) < range.start;
@@ -327,7 +329,11 @@ fn decompose_hangul(c: char) -> ([u8; 9], usize) {
     let chars = if syllable.is_multiple_of(28) { 2 } else { 3 };
     let mut bytes = [0; 9];
     for (slot, jamo) in bytes.chunks_exact_mut(3).zip(jamo) {
-        slot.copy_from_slice(&[0xE0 | (jamo >> 12) as u8, 0x80 | (jamo >> 6 & 0x3F) as u8, 0x80 | (jamo & 0x3F) as u8]);
+        slot.copy_from_slice(&[
+            0xE0 | (jamo >> 12) as u8,
+            0x80 | (jamo >> 6 & 0x3F) as u8,
+            0x80 | (jamo & 0x3F) as u8,
+        ]);
     }
     (bytes, chars)
 }

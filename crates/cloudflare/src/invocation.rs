@@ -1,0 +1,112 @@
+//! One request, batch or tick of a Ragflare worker: its settings, its ports, who calls, what it spends.
+
+use crate::http::ApiError;
+use crate::keys::{Access, Doors, Keys, Scope, random};
+use crate::platform::Bindings;
+use crate::ragflare::Ragflare;
+use ragflare_core::Tenant;
+use ragflare_core::settings::{Field, FieldType, Settings};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
+use worker::{Env, Request};
+
+/// One invocation of a worker.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The pipelines.
+    pub rag: Ragflare,
+    /// Names this invocation in replies and logs.
+    pub request_id: String,
+    doors: Doors,
+    report: bool,
+}
+
+impl Invocation {
+    /// From the worker's bindings and variables: `SETTINGS` (an object, [`Settings`]), `FILTER_FIELDS` (`{name: type}`),
+    /// `CONTEXT_TOKENS`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, naming what and why.
+    pub fn new(env: &Env, request: Option<&Request>) -> Result<Self, ApiError> {
+        let rag = Ragflare::from_env(env, Bindings::default(), settings(env)?).map_err(misconfigured)?;
+        let anonymous = text(env, "ANONYMOUS_TENANT").map(Tenant::new).transpose()?;
+        let ray = match request {
+            Some(request) => request.headers().get("cf-ray")?,
+            None => None,
+        };
+        Ok(Self {
+            rag,
+            request_id: ray.map_or_else(|| random(12), Ok)?,
+            doors: Doors { admin_key: text(env, "ADMIN_KEY"), anonymous },
+            report: text(env, "LEDGER").is_some_and(|value| value == "1"),
+        })
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.rag.platform().database().clone())
+    }
+
+    /// Who calls, if they may.
+    ///
+    /// # Errors
+    /// 401, 403.
+    pub async fn authorize(&self, request: &Request, scope: Scope) -> Result<Access, ApiError> {
+        let header = request.headers().get("authorization")?;
+        let access =
+            self.keys().access(header.as_deref(), &self.doors).await?.ok_or_else(ApiError::unauthorized)?;
+        if access.scopes.contains(&scope) {
+            return Ok(access);
+        }
+        let name = match scope {
+            Scope::Read => "read",
+            Scope::Write => "write",
+            Scope::Admin => "admin",
+        };
+        Err(ApiError::forbidden(name))
+    }
+
+    /// Prints what was spent, where the test harness reads it; does nothing in a deployment.
+    pub fn report(&self, what: &str) {
+        if self.report {
+            let spent = self.rag.ledger().snapshot();
+            let line = json!({"invocation": what, "request_id": self.request_id, "spent": spent});
+            worker::console_log!("ragflare-ledger {line}");
+        }
+    }
+}
+
+fn settings(env: &Env) -> Result<Settings, ApiError> {
+    let mut settings: Settings = object(env, "SETTINGS")?.unwrap_or_default();
+    if let Some(fields) = object::<BTreeMap<String, FieldType>>(env, "FILTER_FIELDS")? {
+        settings.fields = fields.into_iter().map(|(name, r#type)| Field { name, r#type }).collect();
+    }
+    if let Some(tokens) = text(env, "CONTEXT_TOKENS") {
+        settings.answer.context_tokens = tokens
+            .parse()
+            .map_err(|_| ApiError::new(500, "misconfigured", format!("CONTEXT_TOKENS is `{tokens}`, not a number")))?;
+    }
+    Ok(settings)
+}
+
+/// A variable or secret; empty counts as absent.
+fn text(env: &Env, name: &str) -> Option<String> {
+    env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
+}
+
+/// A JSON variable.
+fn object<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, ApiError> {
+    use js_sys::{JSON, Reflect};
+    let value = Reflect::get(env.as_ref(), &name.into()).unwrap_or_default();
+    if value.is_undefined() {
+        return Ok(None);
+    }
+    let wrong = |why: String| ApiError::new(500, "misconfigured", format!("the variable {name} is wrong: {why}"));
+    let json = JSON::stringify(&value).map_err(|_| wrong("it is no JSON".into()))?;
+    serde_json::from_str(&String::from(json)).map(Some).map_err(|error| wrong(error.to_string()))
+}
+
+fn misconfigured(error: worker::Error) -> ApiError {
+    ApiError::new(500, "misconfigured", error.to_string())
+}

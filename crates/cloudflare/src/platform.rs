@@ -1,0 +1,141 @@
+//! All ports over the bindings of one worker.
+
+use crate::ai::Ai;
+use crate::d1::{D1Documents, D1Keywords, Database};
+use crate::ledger::Ledger;
+use crate::models::{AiEmbedder, AiGenerator, AiReranker};
+use crate::queue::CloudflareQueue;
+use crate::r2::R2Objects;
+use crate::vectorize::Vectorize;
+use crate::vectors::VectorizeVectors;
+use ragflare_core::document::Millis;
+use ragflare_core::ports::{Clock, Ports};
+use ragflare_core::settings::Settings;
+use worker::{Date, Env};
+
+/// Names of the bindings, as in `wrangler.jsonc`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bindings<'a> {
+    /// Workers AI.
+    pub ai: &'a str,
+    /// The Vectorize index.
+    pub vectorize: &'a str,
+    /// The D1 database with this crate's migrations.
+    pub database: &'a str,
+    /// The R2 bucket for originals.
+    pub bucket: &'a str,
+    /// The queue for jobs; a worker that processes documents at once needs none.
+    pub queue: &'a str,
+}
+
+impl Default for Bindings<'_> {
+    fn default() -> Self {
+        Self { ai: "AI", vectorize: "VECTORIZE", database: "DB", bucket: "BUCKET", queue: "QUEUE" }
+    }
+}
+
+/// The platform's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct PlatformClock;
+
+impl Clock for PlatformClock {
+    fn now(&self) -> Millis {
+        Date::now().as_millis()
+    }
+}
+
+/// Core's ports over Cloudflare's bindings, for one invocation.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    embedder: AiEmbedder,
+    vectors: VectorizeVectors,
+    keywords: D1Keywords,
+    reranker: AiReranker,
+    generator: AiGenerator,
+    documents: D1Documents,
+    objects: R2Objects,
+    jobs: CloudflareQueue,
+    clock: PlatformClock,
+    database: Database,
+    ledger: Ledger,
+}
+
+impl Platform {
+    /// # Errors
+    /// When a binding is missing or of another kind.
+    pub fn from_env(
+        env: &Env,
+        bindings: Bindings<'_>,
+        settings: &Settings,
+        ledger: &Ledger,
+    ) -> worker::Result<Self> {
+        let problem = |error: String| worker::Error::RustError(error);
+        let ai = Ai::from_env(env, bindings.ai, ledger.clone()).map_err(|error| problem(error.to_string()))?;
+        let index = Vectorize::from_env(env, bindings.vectorize, ledger.clone())
+            .map_err(|error| problem(error.to_string()))?;
+        let database = Database::from_env(env, bindings.database, ledger.clone())?;
+        Ok(Self {
+            embedder: AiEmbedder::new(ai.clone(), settings.embedding.clone()),
+            vectors: VectorizeVectors::new(index),
+            keywords: D1Keywords::new(database.clone()),
+            reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
+            generator: AiGenerator::new(ai),
+            documents: D1Documents::new(database.clone()),
+            objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
+            jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
+            clock: PlatformClock,
+            database,
+            ledger: ledger.clone(),
+        })
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What this invocation has spent.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl Ports for Platform {
+    type Embedder = AiEmbedder;
+    type Vectors = VectorizeVectors;
+    type Keywords = D1Keywords;
+    type Reranker = AiReranker;
+    type Generator = AiGenerator;
+    type Documents = D1Documents;
+    type Objects = R2Objects;
+    type Jobs = CloudflareQueue;
+    type Clock = PlatformClock;
+
+    fn embedder(&self) -> &AiEmbedder {
+        &self.embedder
+    }
+    fn vectors(&self) -> &VectorizeVectors {
+        &self.vectors
+    }
+    fn keywords(&self) -> &D1Keywords {
+        &self.keywords
+    }
+    fn reranker(&self) -> &AiReranker {
+        &self.reranker
+    }
+    fn generator(&self) -> &AiGenerator {
+        &self.generator
+    }
+    fn documents(&self) -> &D1Documents {
+        &self.documents
+    }
+    fn objects(&self) -> &R2Objects {
+        &self.objects
+    }
+    fn jobs(&self) -> &CloudflareQueue {
+        &self.jobs
+    }
+    fn clock(&self) -> &PlatformClock {
+        &self.clock
+    }
+}

@@ -1,0 +1,172 @@
+//! Ingest, search, answer: the whole of Ragflare for a worker of one's own.
+
+use crate::ledger::Ledger;
+use crate::platform::{Bindings, Platform};
+use futures::{Stream, StreamExt};
+use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Prepared};
+use ragflare_core::document::{Document, DocumentId, Metadata, Upload};
+use ragflare_core::identity::{content_hash, object_key};
+use ragflare_core::ingest::Ingest;
+use ragflare_core::search::{SearchRequest, SearchResponse, Searcher};
+use ragflare_core::settings::Settings;
+use ragflare_core::{Error, Result, Tenant, filter};
+use std::rc::Rc;
+use worker::Env;
+
+/// A document handed over as text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewDocument {
+    /// Shown with hits and embedded before the text.
+    pub title: Option<String>,
+    /// The text; Markdown structure is used where there is some.
+    pub text: String,
+    /// What filters and readers see.
+    pub metadata: Metadata,
+}
+
+/// Ragflare over a worker's bindings, for one invocation.
+///
+/// ```no_run
+/// use ragflare_cloudflare::core::answer::AnswerRequest;
+/// use ragflare_cloudflare::core::document::DocumentId;
+/// use ragflare_cloudflare::core::search::SearchRequest;
+/// use ragflare_cloudflare::core::settings::Settings;
+/// use ragflare_cloudflare::core::{Result, Tenant};
+/// use ragflare_cloudflare::{Bindings, NewDocument, Ragflare};
+///
+/// # async fn example(env: worker::Env) -> worker::Result<()> {
+/// let rag = Ragflare::from_env(&env, Bindings::default(), Settings::default())?;
+/// # let work = async || -> Result<()> {
+/// let tenant = Tenant::new("me")?;
+/// let note = NewDocument { text: "The cellar key hangs behind the clock.".into(), ..Default::default() };
+/// rag.ingest(&tenant, &DocumentId::new("notes/1")?, note).await?;
+/// let hits = rag.search(&tenant, &SearchRequest::new("where is the key?")).await?.hits;
+/// let answer = rag.answer(&tenant, &AnswerRequest::new("Where is the cellar key?")).await?;
+/// # Ok(()) };
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ragflare {
+    platform: Rc<Platform>,
+    settings: Rc<Settings>,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The text, citations checked.
+    pub text: String,
+    /// All events, in order.
+    pub events: Vec<AnswerEvent>,
+}
+
+impl Ragflare {
+    /// # Errors
+    /// When settings are out of range, or a binding is missing or of another kind.
+    pub fn from_env(env: &Env, bindings: Bindings<'_>, settings: Settings) -> worker::Result<Self> {
+        settings.validate().map_err(|error| worker::Error::RustError(error.to_string()))?;
+        let platform = Platform::from_env(env, bindings, &settings, &Ledger::new())?;
+        Ok(Self { platform: Rc::new(platform), settings: Rc::new(settings) })
+    }
+
+    /// The ports.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What this invocation has spent.
+    pub fn ledger(&self) -> &Ledger {
+        self.platform.ledger()
+    }
+
+    /// The ingest pipeline, for its single steps.
+    pub fn pipeline(&self) -> Ingest<'_, Platform> {
+        Ingest::new(&*self.platform, &self.settings)
+    }
+
+    /// Stores, chunks, embeds and serves a document, all in this invocation. The keyword leg finds it when this
+    /// returns, the vector leg once Vectorize has caught up. The same text again costs nothing.
+    ///
+    /// # Errors
+    /// Bad metadata; what fails on the way. The generation served before stays.
+    pub async fn ingest(&self, tenant: &Tenant, id: &DocumentId, document: NewDocument) -> Result<Document> {
+        filter::check_metadata(&document.metadata, &self.settings.fields)?;
+        let bytes = document.text.as_bytes();
+        let upload = Upload {
+            object_key: object_key(tenant, &crate::keys::random(16)?)?,
+            title: document.title,
+            media_type: "text/markdown".into(),
+            bytes: bytes.len() as u64,
+            content_hash: content_hash(bytes),
+            settings: self.pipeline().upload_settings(&document.metadata),
+            metadata: document.metadata,
+        };
+        let stored = self.pipeline().put(tenant, id, &upload, bytes).await?;
+        match &stored.error {
+            Some(failure) => Err(Error::invalid("text", failure.message.clone())),
+            None => Ok(stored),
+        }
+    }
+
+    /// Removes a document from every answer at once.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn delete(&self, tenant: &Tenant, id: &DocumentId) -> Result<bool> {
+        let found = self.pipeline().delete(tenant, id).await?;
+        if found {
+            self.pipeline().clean(tenant, id).await?;
+        }
+        Ok(found)
+    }
+
+    /// Finds passages.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`].
+    pub async fn search(&self, tenant: &Tenant, request: &SearchRequest) -> Result<SearchResponse> {
+        Searcher::new(&*self.platform, &self.settings).search(tenant, request).await
+    }
+
+    /// Finds and packs what an answer needs; the model is not asked yet.
+    ///
+    /// # Errors
+    /// As [`answer::prepare`].
+    pub async fn prepare(&self, tenant: &Tenant, request: &AnswerRequest) -> Result<Prepared> {
+        answer::prepare(&*self.platform, &self.settings, tenant, request).await
+    }
+
+    /// Streams an answer that was prepared.
+    pub fn stream(
+        &self,
+        tenant: &Tenant,
+        prepared: Prepared,
+    ) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
+        answer::stream(self.platform.clone(), self.settings.clone(), tenant.clone(), prepared)
+    }
+
+    /// Answers a question, all at once.
+    ///
+    /// # Errors
+    /// As [`answer::prepare`], and what the model fails with.
+    pub async fn answer(&self, tenant: &Tenant, request: &AnswerRequest) -> Result<Answer> {
+        let prepared = self.prepare(tenant, request).await?;
+        let mut stream = self.stream(tenant, prepared);
+        let mut answer = Answer::default();
+        while let Some(event) = stream.next().await {
+            match &event {
+                AnswerEvent::Delta(text) => answer.text.push_str(text),
+                AnswerEvent::Error(error) => return Err(error.clone()),
+                _ => {}
+            }
+            answer.events.push(event);
+        }
+        Ok(answer)
+    }
+}

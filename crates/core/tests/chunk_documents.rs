@@ -1,0 +1,245 @@
+//! Small documents, each with the one thing it is about, and the chunks they make.
+
+#![allow(clippy::unwrap_used, clippy::format_collect)]
+
+use ragflare_core::Error;
+use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, embedded_text};
+use ragflare_core::tokens::WordPiece;
+
+const SMALL: ChunkSettings = ChunkSettings { target: 32, overlap: 0, prefix: 64 };
+
+fn cut(text: &str, format: Format, settings: ChunkSettings) -> Vec<Chunk> {
+    Chunker::new(settings).unwrap().chunks(text, format)
+}
+
+/// Heading path and text of each chunk.
+fn markdown(text: &str) -> Vec<(String, &str)> {
+    let chunks = cut(text, Format::Markdown, SMALL);
+    chunks.into_iter().map(|chunk| (chunk.headings.join(" > "), &text[chunk.start..chunk.end])).collect()
+}
+
+fn plain(text: &str) -> Vec<&str> {
+    cut(text, Format::Plain, SMALL).into_iter().map(|chunk| &text[chunk.start..chunk.end]).collect()
+}
+
+/// `count` words of one token each, with a full stop.
+fn sentence(word: &str, count: usize) -> String {
+    format!("{}.", vec![word; count].join(" "))
+}
+
+#[test]
+fn sections_are_cut_at_headings_of_both_kinds() {
+    let text = format!(
+        "Title\n=====\n\n{}\n\nFirst\n-----\n\n{}\n\n## Second ##\n\n{}\n\n### Third\n\n{}\n",
+        sentence("a", 20),
+        sentence("b", 20),
+        sentence("c", 20),
+        sentence("d", 20),
+    );
+    let chunks = markdown(&text);
+    let headings: Vec<&str> = chunks.iter().map(|(headings, _)| headings.as_str()).collect();
+    assert_eq!(headings, ["Title", "Title > First", "Title > Second", "Title > Second > Third"]);
+    assert!(chunks[1].1.starts_with("First\n-----\n\nb b") && chunks[1].1.ends_with("b b."));
+}
+
+#[test]
+fn small_sections_share_a_chunk_as_long_as_they_fit() {
+    let text = "# A\n\none two\n\n# B\n\nthree four\n\n# C\n\nfive six seven eight nine ten eleven twelve\n";
+    let chunks = markdown(text);
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(chunks[0].0, "A");
+    let long = format!("# A\n\none two three\n\n# B\n\n{}\n", sentence("b", 28));
+    let chunks = markdown(&long);
+    assert_eq!(chunks.iter().map(|(headings, _)| headings.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+}
+
+#[test]
+fn a_heading_goes_with_the_text_below_it() {
+    let text = format!("# Title\n\n## Section\n\n{}\n\n{}\n", sentence("a", 60), sentence("b", 20));
+    let chunks = markdown(&text);
+    assert!(chunks[0].1.starts_with("# Title\n\n## Section\n\na a"), "{chunks:?}");
+    assert!(chunks[1..].iter().all(|(headings, _)| headings == "Title > Section"));
+}
+
+#[test]
+fn what_looks_like_a_heading_is_not_one_in_code_quotes_and_front_matter() {
+    let text = "---\ntitle: no heading\n---\n\n# Real\n\n```sh\n# comment\n```\n\n    # indented code\n\n> # quoted\n\n<!--\n# hidden\n-->\n\n\\# escaped, #hashtag\n";
+    let all = cut(text, Format::Markdown, SMALL);
+    let used: Vec<String> = all.into_iter().flat_map(|chunk| chunk.headings).collect();
+    assert!(!used.is_empty() && used.iter().all(|heading| heading == "Real"), "{used:?}");
+}
+
+#[test]
+fn headings_lose_their_markup() {
+    let text = "# The `fetch` *handler* & [links](https://example.com) {#anchor}\n\ntext\n";
+    assert_eq!(markdown(text)[0].0, "The fetch handler & links");
+    assert_eq!(markdown("#\n\ntext\n")[0].0, "");
+}
+
+#[test]
+fn fences_and_tables_that_fit_are_not_cut() {
+    let fence = "```rust\nfn main() {\n\n    run();\n}\n```";
+    let table = "| a | b |\n|---|---|\n| 1 | 2 |";
+    let text = format!("{}\n\n{fence}\n\n{}\n\n{table}\n", sentence("a", 20), sentence("b", 20));
+    let chunks = markdown(&text);
+    for whole in [fence, table] {
+        assert!(chunks.iter().any(|(_, chunk)| chunk.contains(whole)), "{chunks:?}");
+    }
+}
+
+#[test]
+fn a_long_table_is_cut_between_rows_and_long_code_between_lines() {
+    let rows: String = (0..40).map(|n| format!("| row {n} | value |\n")).collect();
+    let text = format!("| a | b |\n|---|---|\n{rows}");
+    assert!(markdown(&text).iter().all(|(_, chunk)| chunk.starts_with('|') && chunk.ends_with('|')));
+
+    let lines: String = (0..40).map(|n| format!("    let x{n} = call();\n")).collect();
+    let text = format!("```rust\nfn main() {{\n{lines}}}\n```\n");
+    let chunks = markdown(&text);
+    assert!(chunks.len() > 5);
+    for (_, chunk) in &chunks[1..chunks.len() - 1] {
+        assert!(chunk.starts_with("    let") && chunk.ends_with("();"), "{chunk:?}");
+    }
+}
+
+#[test]
+fn a_nested_list_is_cut_between_items() {
+    let items: String = (0..12)
+        .map(|n| format!("- item {n} of the list\n  - first part of it\n  - second part of it\n"))
+        .collect();
+    let chunks = markdown(&items);
+    assert!(chunks.len() > 3);
+    assert!(
+        chunks
+            .iter()
+            .all(|(_, chunk)| chunk.trim_start().starts_with("- ") && chunk.ends_with(['t', 'f', '0', '1']))
+    );
+}
+
+#[test]
+fn a_hard_wrapped_paragraph_is_cut_between_sentences() {
+    let words = "The rain fell on the\nquiet town all night. Nobody went out before\nthe morning came. ";
+    let text = words.repeat(6);
+    let chunks = markdown(&text);
+    assert!(chunks.len() > 2);
+    assert!(chunks.iter().all(|(_, chunk)| chunk.ends_with('.')), "{chunks:?}");
+}
+
+#[test]
+fn plain_text_is_cut_between_paragraphs() {
+    let (a, b, c) = (sentence("a", 20), sentence("b", 20), sentence("c", 8));
+    assert_eq!(plain(&format!("{a}\n\n{b}\n \n\t\n{c}\n\n")), [a.clone(), format!("{b}\n \n\t\n{c}")]);
+    assert_eq!(plain("# not a heading\n\ntext"), ["# not a heading\n\ntext"]);
+}
+
+#[test]
+fn windows_line_ends_change_nothing_but_the_offsets() {
+    let unix = format!("# A\n\n{}\n\n- one\n- two\n\n## B\n\n{}\n", sentence("a", 40), sentence("b", 25));
+    let windows = unix.replace('\n', "\r\n");
+    let chunks: Vec<(String, String)> = markdown(&windows)
+        .into_iter()
+        .map(|(headings, chunk)| (headings, chunk.replace("\r\n", "\n")))
+        .collect();
+    let expected: Vec<(String, String)> =
+        markdown(&unix).into_iter().map(|(headings, chunk)| (headings, chunk.to_owned())).collect();
+    assert_eq!(chunks, expected);
+    let paragraphs = unix.replace('#', "");
+    let there: Vec<String> =
+        plain(&paragraphs.replace('\n', "\r\n")).iter().map(|s| s.replace("\r\n", "\n")).collect();
+    assert_eq!(there, plain(&paragraphs));
+}
+
+#[test]
+fn text_without_blanks_is_cut_where_it_can_be() {
+    let chinese = "向量数据库可以存储嵌入。它支持相似度搜索。".repeat(5);
+    let chunks = plain(&chinese);
+    assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.ends_with('。')), "{chunks:?}");
+    // One unknown word each, however long: cut by bytes.
+    let chunks = plain(&"👩‍👩‍👧".repeat(2_000)).len();
+    assert!(chunks >= 4);
+}
+
+#[test]
+fn link_definitions_belong_to_a_chunk() {
+    let text = "[a]: https://example.com/a\n[b]: https://example.com/b\n\ntext [a] [b]\n\n[c]: https://example.com/c\n";
+    let joined: String = markdown(text).into_iter().map(|(_, chunk)| chunk).collect();
+    for link in ["/a", "/b", "/c"] {
+        assert!(joined.contains(&format!("https://example.com{link}")));
+    }
+}
+
+#[test]
+fn overlap_repeats_the_sentence_before_but_not_across_a_heading() {
+    let sentences: String = (0..20).map(|n| format!("This is sentence {n} here. ")).collect();
+    let text = format!("# A\n\n{sentences}\n\n# B\n\n{sentences}\n");
+    let settings = ChunkSettings { target: 32, overlap: 8, prefix: 64 };
+    let chunks = cut(&text, Format::Markdown, settings);
+    for pair in chunks.windows(2) {
+        let body = &text[pair[1].start..pair[1].end];
+        if body.starts_with("# B") {
+            assert!(pair[1].start >= pair[0].end);
+        } else if !body.starts_with("# ") {
+            assert!(pair[1].start < pair[0].end && body.starts_with("This is"), "{body:?}");
+            assert!(WordPiece::count(&text[pair[1].start..pair[0].end]) <= 8);
+        }
+    }
+}
+
+#[test]
+fn the_prefix_is_title_and_headings() {
+    let settings = ChunkSettings::default();
+    let headings = ["Setup".to_owned(), "On\nLinux".to_owned()];
+    assert_eq!(
+        embedded_text(Some("Guide"), &headings, "body", &settings),
+        "Guide > Setup > On Linux\n\nbody"
+    );
+    assert_eq!(embedded_text(None, &headings[..1], "body", &settings), "Setup\n\nbody");
+    assert_eq!(embedded_text(Some("Setup"), &headings, "body", &settings), "Setup > On Linux\n\nbody");
+    assert_eq!(embedded_text(Some(" \0 "), &[], "body", &settings), "body");
+    assert_eq!(embedded_text(None, &[], "body", &settings), "body");
+}
+
+#[test]
+fn a_long_prefix_loses_its_outer_parts_then_its_last_words() {
+    let settings = ChunkSettings { prefix: 4, ..ChunkSettings::default() };
+    let headings = ["one".to_owned(), "two".to_owned()];
+    assert_eq!(embedded_text(Some("title"), &headings, "body", &settings), "one > two\n\nbody");
+    assert_eq!(
+        embedded_text(Some("a title of six whole words"), &[], "body", &settings),
+        "a title of six\n\nbody"
+    );
+    let cut = embedded_text(Some(&"ab1".repeat(30)), &[], "body", &settings);
+    assert!(cut.starts_with("ab1") && WordPiece::count(&cut) <= 5);
+    let none = ChunkSettings { prefix: 0, ..ChunkSettings::default() };
+    assert_eq!(embedded_text(Some("title"), &headings, "body", &none), "body");
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let message = |settings: ChunkSettings| match Chunker::new(settings) {
+        Err(error @ Error::Invalid { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let default = ChunkSettings::default();
+    assert_eq!(
+        message(ChunkSettings { target: 31, ..default }),
+        "chunk.target: is 31; allowed are 32 to 510"
+    );
+    assert_eq!(
+        message(ChunkSettings { overlap: 129, ..default }),
+        "chunk.overlap: is 129; allowed are 0 to 128"
+    );
+    assert_eq!(
+        message(ChunkSettings { prefix: 257, ..default }),
+        "chunk.prefix: is 257; allowed are 0 to 256"
+    );
+    assert_eq!(ChunkSettings { target: 510, ..default }.max_tokens(), 446);
+}
+
+#[test]
+fn settings_and_formats_are_written_in_snake_case() {
+    let settings: ChunkSettings = serde_json::from_str("{\"target\": 128}").unwrap();
+    assert_eq!(settings, ChunkSettings { target: 128, ..ChunkSettings::default() });
+    assert!(serde_json::from_str::<ChunkSettings>("{\"size\": 128}").is_err());
+    assert_eq!(serde_json::to_string(&Format::Markdown).unwrap(), "\"markdown\"");
+}

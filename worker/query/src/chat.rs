@@ -1,0 +1,68 @@
+//! `POST /v1/chat`: the native protocol.
+
+use crate::sse;
+use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest};
+use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::invocation::Invocation;
+use ragflare_cloudflare::keys::Scope;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use worker::{Request, Response};
+
+pub(crate) async fn answer(
+    invocation: Invocation,
+    request: &mut Request,
+    what: &str,
+) -> Result<Response, ApiError> {
+    let access = invocation.authorize(request, Scope::Read).await?;
+    let asked: AnswerRequest = read_json(request).await?;
+    let prepared = invocation.rag.prepare(&access.tenant, &asked).await?;
+    let spent = json!({
+        "counted_prompt_tokens": prepared.prompt_tokens, "search": prepared.usage,
+        "timings_ms": prepared.timings_ms,
+    });
+    let mut events = invocation.rag.stream(&access.tenant, prepared);
+    if asked.stream {
+        let request_id = invocation.request_id.clone();
+        let encode = move |event| encode(event, &spent, &request_id);
+        return sse::reply(invocation, what.to_owned(), events, encode);
+    }
+    let mut whole = json!({"sources": [], "text": "", "citations": [], "usage": null, "done": null});
+    let mut text = String::new();
+    let mut citations = Vec::new();
+    while let Some(event) = events.next().await {
+        match event {
+            AnswerEvent::Sources(sources) => whole["sources"] = json!(sources),
+            AnswerEvent::Delta(delta) => text.push_str(&delta),
+            AnswerEvent::Citation(citation) => citations.push(json!(citation)),
+            AnswerEvent::Usage(usage) => whole["usage"] = merged(json!(usage), &spent),
+            AnswerEvent::Done(ending) => whole["done"] = json!(ending),
+            AnswerEvent::Error(error) => return Err(error.into()),
+        }
+    }
+    invocation.report(what);
+    whole["text"] = text.into();
+    whole["citations"] = citations.into();
+    json(200, &whole)
+}
+
+fn encode(event: AnswerEvent, spent: &Value, request_id: &str) -> String {
+    match event {
+        AnswerEvent::Sources(sources) => sse::named("sources", &json!({"sources": sources})),
+        AnswerEvent::Delta(text) => sse::named("delta", &json!({"text": text})),
+        AnswerEvent::Citation(citation) => sse::named("citation", &json!(citation)),
+        AnswerEvent::Usage(usage) => sse::named("usage", &merged(json!(usage), spent)),
+        AnswerEvent::Done(ending) => sse::named("done", &json!(ending)),
+        AnswerEvent::Error(error) => {
+            let body = ApiError::from(error).to_json(request_id);
+            format!("event: error\ndata: {body}\n\n")
+        }
+    }
+}
+
+fn merged(mut usage: Value, spent: &Value) -> Value {
+    if let (Some(usage), Some(spent)) = (usage.as_object_mut(), spent.as_object()) {
+        usage.extend(spent.clone());
+    }
+    usage
+}

@@ -1,0 +1,264 @@
+//! `POST /v1/chat/completions` and `GET /v1/models`: `OpenAI`'s shapes.
+
+use crate::sse;
+use futures::StreamExt;
+use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Source};
+use ragflare_cloudflare::core::citations::Citation;
+use ragflare_cloudflare::core::ports::{Finish, Message, Role, Usage};
+use ragflare_cloudflare::core::{Error, Result as CoreResult};
+use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::invocation::Invocation;
+use ragflare_cloudflare::keys::Scope;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use worker::{Request, Response};
+
+/// A request; fields of `OpenAI`'s that have no meaning here are ignored.
+#[derive(Deserialize)]
+struct Completion {
+    #[serde(default)]
+    model: String,
+    messages: Vec<WireMessage>,
+    #[serde(default)]
+    stream: bool,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+    temperature: Option<f32>,
+    #[serde(default)]
+    stream_options: StreamOptions,
+    #[serde(default)]
+    ragflare: Extension,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    role: String,
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<ContentPart>),
+}
+
+#[derive(Deserialize)]
+struct ContentPart {
+    r#type: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Extension {
+    filter: Option<Value>,
+    top_k: Option<usize>,
+}
+
+impl WireMessage {
+    fn into_message(self) -> CoreResult<Message> {
+        let role = match self.role.as_str() {
+            "system" | "developer" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            other => return Err(Error::invalid("messages", format!("the role `{other}` is not known here"))),
+        };
+        let content = match self.content {
+            Content::Text(text) => text,
+            Content::Parts(parts) => parts
+                .into_iter()
+                .map(|part| match part.r#type.as_str() {
+                    "text" => Ok(part.text),
+                    other => {
+                        Err(Error::invalid("messages", format!("content of type `{other}` can't be read")))
+                    }
+                })
+                .collect::<CoreResult<Vec<String>>>()?
+                .join("\n"),
+        };
+        Ok(Message { role, content })
+    }
+}
+
+pub(crate) async fn completions(
+    invocation: Invocation,
+    request: &mut Request,
+    what: &str,
+) -> Result<Response, ApiError> {
+    let access = invocation.authorize(request, Scope::Read).await?;
+    let asked: Completion = read_json(request).await?;
+    let messages: CoreResult<Vec<Message>> =
+        asked.messages.into_iter().map(WireMessage::into_message).collect();
+    let answer = AnswerRequest {
+        messages: messages?,
+        filter: asked.ragflare.filter,
+        top_k: asked.ragflare.top_k,
+        max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
+        temperature: asked.temperature,
+        stream: asked.stream,
+    };
+    let prepared = invocation.rag.prepare(&access.tenant, &answer).await?;
+    let mut events = invocation.rag.stream(&access.tenant, prepared);
+    let model =
+        if asked.model.is_empty() { invocation.rag.settings().answer.model.clone() } else { asked.model };
+    let mut reply = Reply {
+        id: format!("chatcmpl-{}", invocation.request_id),
+        created: worker::Date::now().as_millis() / 1000,
+        model,
+        include_usage: asked.stream_options.include_usage,
+        usage: Usage::default(),
+        text: String::new(),
+        opened: false,
+        annotations: Vec::new(),
+        sources: Vec::new(),
+        finish: "stop",
+        request_id: invocation.request_id.clone(),
+    };
+    if answer.stream {
+        return sse::reply(invocation, what.to_owned(), events, move |event| reply.encode(event));
+    }
+    while let Some(event) = events.next().await {
+        match event {
+            AnswerEvent::Error(error) => return Err(error.into()),
+            event => reply.take(event),
+        }
+    }
+    invocation.report(what);
+    json(200, &reply.whole())
+}
+
+pub(crate) fn models(invocation: &Invocation) -> Result<Response, ApiError> {
+    let answer = &invocation.rag.settings().answer;
+    let mut names = vec![&answer.model];
+    if answer.fallback_model != answer.model {
+        names.push(&answer.fallback_model);
+    }
+    let data: Vec<Value> = names
+        .iter()
+        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "cloudflare"}))
+        .collect();
+    json(200, &json!({"object": "list", "data": data}))
+}
+
+/// What has been said so far.
+struct Reply {
+    id: String,
+    created: u64,
+    model: String,
+    include_usage: bool,
+    usage: Usage,
+    text: String,
+    opened: bool,
+    annotations: Vec<Value>,
+    sources: Vec<Source>,
+    finish: &'static str,
+    request_id: String,
+}
+
+impl Reply {
+    fn take(&mut self, event: AnswerEvent) {
+        match event {
+            AnswerEvent::Sources(sources) => self.sources = sources,
+            AnswerEvent::Delta(text) => self.text.push_str(&text),
+            AnswerEvent::Citation(citation) => {
+                let annotation = self.annotation(&citation);
+                self.annotations.push(annotation);
+            }
+            AnswerEvent::Usage(usage) => self.usage = usage,
+            AnswerEvent::Done(ending) => self.finish = finish(ending.finish_reason),
+            AnswerEvent::Error(_) => {}
+        }
+    }
+
+    /// The marker ends where the text stands now; indices count characters, as `OpenAI`'s do.
+    fn annotation(&self, citation: &Citation) -> Value {
+        let end = self.text.chars().count();
+        let title = self.sources.get(citation.source - 1).and_then(|source| source.hit.title.clone());
+        json!({"type": "url_citation", "url_citation": {
+            "start_index": end.saturating_sub(citation.marker.len()), "end_index": end,
+            "title": title.unwrap_or_else(|| citation.document_id.to_string()),
+            "url": format!("/v1/documents/{}/text", citation.document_id),
+            "ragflare": citation,
+        }})
+    }
+
+    fn encode(&mut self, event: AnswerEvent) -> String {
+        let opening = !std::mem::replace(&mut self.opened, true);
+        let mut out = String::new();
+        if opening {
+            out.push_str(&self.chunk(&json!({"role": "assistant", "content": ""}), None, None));
+        }
+        match event {
+            AnswerEvent::Sources(sources) => {
+                out.push_str(&self.chunk(&json!({}), None, Some(json!({"sources": sources}))));
+                self.sources = sources;
+            }
+            AnswerEvent::Delta(text) => {
+                out.push_str(&self.chunk(&json!({"content": text}), None, None));
+                self.text.push_str(&text);
+            }
+            AnswerEvent::Citation(citation) => {
+                let annotation = self.annotation(&citation);
+                out.push_str(&self.chunk(&json!({"annotations": [annotation]}), None, None));
+            }
+            AnswerEvent::Usage(usage) => self.usage = usage,
+            AnswerEvent::Done(ending) => {
+                let finish = finish(ending.finish_reason);
+                out.push_str(&self.chunk(&json!({}), Some(finish), Some(json!({"done": ending}))));
+                if self.include_usage {
+                    let mut last = self.frame("chat.completion.chunk");
+                    last["choices"] = json!([]);
+                    last["usage"] = json!(self.usage);
+                    out.push_str(&sse::plain(&last.to_string()));
+                }
+                out.push_str(&sse::plain("[DONE]"));
+            }
+            AnswerEvent::Error(error) => {
+                out.push_str(&sse::plain(&ApiError::from(error).to_json(&self.request_id)));
+                out.push_str(&sse::plain("[DONE]"));
+            }
+        }
+        out
+    }
+
+    fn frame(&self, object: &str) -> Value {
+        json!({"id": self.id, "object": object, "created": self.created, "model": self.model})
+    }
+
+    fn chunk(&self, delta: &Value, finish: Option<&str>, extension: Option<Value>) -> String {
+        let mut chunk = self.frame("chat.completion.chunk");
+        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        if let Some(extension) = extension {
+            chunk["ragflare"] = extension;
+        }
+        sse::plain(&chunk.to_string())
+    }
+
+    fn whole(&self) -> Value {
+        let mut whole = self.frame("chat.completion");
+        whole["choices"] = json!([{"index": 0, "finish_reason": self.finish, "logprobs": null, "message": {
+            "role": "assistant", "content": self.text, "refusal": null, "annotations": self.annotations,
+        }}]);
+        whole["usage"] = json!(self.usage);
+        whole["ragflare"] = json!({"sources": self.sources});
+        whole
+    }
+}
+
+fn finish(reason: Finish) -> &'static str {
+    match reason {
+        Finish::Stop => "stop",
+        Finish::Length | Finish::Truncated => "length",
+    }
+}
