@@ -1,1 +1,8 @@
-//! The harness.
+//! What the end-to-end tests share: a client of the HTTP API, server-sent events, and a runner whose stacks end with
+//! it.
+
+mod client;
+mod runner;
+
+pub use client::{Client, Reply, Sse};
+pub use runner::{Case, run};

@@ -3,10 +3,12 @@
 use crate::ledger::Ledger;
 use crate::platform::{Bindings, Platform};
 use futures::{Stream, StreamExt};
-use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Prepared};
+use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Ending, Prepared, Source};
+use ragflare_core::citations::Citation;
 use ragflare_core::document::{Document, DocumentId, Metadata, Upload};
 use ragflare_core::identity::{content_hash, object_key};
 use ragflare_core::ingest::Ingest;
+use ragflare_core::ports::Usage;
 use ragflare_core::search::{SearchRequest, SearchResponse, Searcher};
 use ragflare_core::settings::Settings;
 use ragflare_core::{Error, Result, Tenant, filter};
@@ -57,8 +59,14 @@ pub struct Ragflare {
 pub struct Answer {
     /// The text, citations checked.
     pub text: String,
-    /// All events, in order.
-    pub events: Vec<AnswerEvent>,
+    /// The passages it rests on, by the numbers in the text.
+    pub sources: Vec<Source>,
+    /// The markers in the text, in order.
+    pub citations: Vec<Citation>,
+    /// Tokens used, as the model counts them.
+    pub usage: Option<Usage>,
+    /// How it ended.
+    pub ending: Option<Ending>,
 }
 
 impl Ragflare {
@@ -160,12 +168,14 @@ impl Ragflare {
         let mut stream = self.stream(tenant, prepared);
         let mut answer = Answer::default();
         while let Some(event) = stream.next().await {
-            match &event {
-                AnswerEvent::Delta(text) => answer.text.push_str(text),
-                AnswerEvent::Error(error) => return Err(error.clone()),
-                _ => {}
+            match event {
+                AnswerEvent::Sources(sources) => answer.sources = sources,
+                AnswerEvent::Delta(text) => answer.text.push_str(&text),
+                AnswerEvent::Citation(citation) => answer.citations.push(citation),
+                AnswerEvent::Usage(usage) => answer.usage = Some(usage),
+                AnswerEvent::Done(ending) => answer.ending = Some(ending),
+                AnswerEvent::Error(error) => return Err(error),
             }
-            answer.events.push(event);
         }
         Ok(answer)
     }

@@ -23,7 +23,7 @@
 //! **Writes are seen late**: an accepted write shows in queries after seconds to minutes. There is no way to list
 //! what an index holds, so keep the ids elsewhere. **Limits** ([`limits`]) are checked before anything is sent, and
 //! the error names the limit, the value and what is allowed. **Retries** follow the client's
-//! [`RetryPolicy`](crate::ai::RetryPolicy) for 40041 (too many requests) and faults on the way.
+//! [`RetryPolicy`] for 40041 (too many requests) and faults on the way.
 //!
 //! Values cross to JavaScript as one `Float32Array` for a write, with a view for each vector; the rest of a write
 //! and all results cross as JSON text. The runtime then writes each value as the decimal of a 64-bit float, about 20

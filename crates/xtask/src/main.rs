@@ -1,2 +1,70 @@
-//! Tasks.
-fn main() {}
+//! `cargo xtask`: see `cargo xtask --help`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::build::{self, Workers};
+use xtask::up::{self, Up};
+use xtask::{process, report, setup, test};
+
+/// Everything to run, build and test Ragflare. Each task does all of its own set-up.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Serve Ragflare on this machine: the two workers in the real runtime, with the offline twin behind them
+    Up {
+        /// The port on 127.0.0.1
+        #[arg(long, default_value_t = 8787)]
+        port: u16,
+        /// Where documents, vectors and pending work are kept [default: .ragflare in the checkout]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// Empty the data directory first
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Check formatting and lints, build, run all tests, and try a deployment without an account
+    Test {
+        /// Only the tests with this in their name
+        #[arg(long, value_name = "NAME")]
+        filter: Option<String>,
+    },
+    /// Fetch the tools and the models into the cache outside the checkout
+    Setup,
+    /// Set up and build the twin and all workers
+    Build,
+    /// Format the checkout
+    Fmt,
+    /// Check formatting and lints
+    Lint,
+}
+
+fn run(task: Task) -> Result<()> {
+    process::end_children_on_signals()?;
+    match task {
+        Task::Up { port, data, fresh } => up::run(&Up { port, data, fresh }),
+        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Setup => setup::run(),
+        Task::Build => setup::run().and_then(|()| build::run(Workers::All)),
+        Task::Fmt => test::format(),
+        Task::Lint => setup::run().and_then(|()| test::lint()),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::line(&format!("\nerror: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

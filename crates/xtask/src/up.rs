@@ -1,0 +1,96 @@
+//! `cargo xtask up`: set-up, builds, and the stack until Ctrl-C.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::build::{self, Workers};
+use crate::data::DataDir;
+use crate::stack::{Stack, StackOptions};
+use crate::{http, paths, report, setup};
+
+/// The simulator fires no cron: this is the production configuration's.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// What the user asked for.
+#[derive(Debug)]
+pub struct Up {
+    /// Where to serve.
+    pub port: u16,
+    /// The data directory; `.ragflare` in the checkout when `None`.
+    pub data: Option<PathBuf>,
+    /// Start empty.
+    pub fresh: bool,
+}
+
+/// Serves until a signal or until a part ends.
+///
+/// # Errors
+/// When something does not start, or has ended by itself.
+pub fn run(up: &Up) -> Result<()> {
+    let path = up.data.clone().unwrap_or_else(|| paths::checkout().join(".ragflare"));
+    // First what can be known at once. What a killed stack left may still have the port: it is ended first.
+    let data = DataDir::open(&path, up.fresh)?;
+    ensure_free(up.port)?;
+    setup::run()?;
+    build::run(Workers::Shipping)?;
+    ensure_free(up.port)?;
+    let options = StackOptions { port: Some(up.port), ..StackOptions::new(data.path()) };
+    let mut stack = report::step("starting the twin and the workers", || Stack::start_on(data, &options))?;
+    sweep(&stack)?;
+    greet(&stack);
+    let mut swept = Instant::now();
+    loop {
+        thread::sleep(Duration::from_millis(200));
+        if let Some(dead) = stack.dead() {
+            bail!(dead);
+        }
+        if swept.elapsed() >= SWEEP_EVERY {
+            swept = Instant::now();
+            if let Err(error) = sweep(&stack) {
+                report::line(&format!("warning: {error:#}"));
+            }
+        }
+    }
+}
+
+fn ensure_free(port: u16) -> Result<()> {
+    match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!(
+            "the port {port} of 127.0.0.1 cannot be had ({error})\n  what to do: end the program that has it, \
+             or choose another one: cargo xtask up --port {}",
+            port.checked_add(1).unwrap_or(8787)
+        ),
+    }
+}
+
+/// Runs the sweeper: what a crash left half done is taken up again.
+fn sweep(stack: &Stack) -> Result<()> {
+    let url = format!("{}/v1/admin/sweep", stack.url);
+    let (status, body) =
+        http::post(&url, &stack.admin_key, Duration::from_secs(50)).context("the sweeper does not answer")?;
+    ensure!((200..300).contains(&status), "the sweeper answered {status}: {body}");
+    Ok(())
+}
+
+fn greet(stack: &Stack) {
+    let url = &stack.url;
+    let data = stack.data().display();
+    let text = format!(
+        "\nready {url}\n\n\
+         upload:  curl -T README.md -H 'content-type: text/markdown' {url}/v1/documents/README.md\n\
+         wait:    curl '{url}/v1/documents/README.md?wait=60'\n\
+         ask:     curl -N {url}/v1/chat -H 'content-type: application/json' \\\n           \
+         -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is Ragflare?\"}}]}}'\n\
+         search:  curl {url}/v1/search -H 'content-type: application/json' -d '{{\"query\":\"offline twin\"}}'\n\n\
+         Data, logs and the admin key are in {data}. Ctrl-C ends it.\n"
+    );
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
