@@ -205,7 +205,7 @@ async fn open<P: Ports + 'static>(
     let mut degraded = prepared.degraded;
     let generated = match ports.generator().generate(&tenant, &prompt).await {
         Ok(generated) => Ok(generated),
-        Err(error) if prompt.model != settings.answer.fallback_model && fits_fallback(&settings, &prepared.prompt_tokens, &prompt) => {
+        Err(error) if prompt.model != settings.answer.fallback_model && fits_fallback(&settings, prepared.prompt_tokens, &prompt) => {
             degraded.push("model".to_owned());
             prompt.model.clone_from(&settings.answer.fallback_model);
             ports.generator().generate(&tenant, &prompt).await.map_err(|_| error)
@@ -227,6 +227,8 @@ async fn open<P: Ports + 'static>(
                     grounded: true,
                     degraded,
                 },
+                max_tokens: prompt.max_tokens,
+                room_used_up: false,
                 ended: false,
             };
             stream::unfold(run, Run::next).boxed_local()
@@ -234,7 +236,7 @@ async fn open<P: Ports + 'static>(
     }
 }
 
-fn fits_fallback(settings: &Settings, prompt_tokens: &usize, prompt: &Prompt) -> bool {
+fn fits_fallback(settings: &Settings, prompt_tokens: usize, prompt: &Prompt) -> bool {
     prompt_tokens + prompt.max_tokens as usize <= crate::models::window(&settings.answer.fallback_model)
 }
 
@@ -244,6 +246,8 @@ struct Run<S> {
     filter: CitationFilter,
     ready: VecDeque<AnswerEvent>,
     ending: Ending,
+    max_tokens: u32,
+    room_used_up: bool,
     ended: bool,
 }
 
@@ -261,9 +265,14 @@ impl<S: Stream<Item = Result<Generated>> + Unpin> Run<S> {
                     let steps = self.filter.push(&delta);
                     self.take(steps);
                 }
-                Some(Ok(Generated::Usage(usage))) => self.ready.push_back(AnswerEvent::Usage(usage)),
+                Some(Ok(Generated::Usage(usage))) => {
+                    self.room_used_up = usage.completion_tokens >= u64::from(self.max_tokens);
+                    self.ready.push_back(AnswerEvent::Usage(usage));
+                }
                 Some(Ok(Generated::Done(finish))) => {
-                    self.ending.finish_reason = finish;
+                    // Native Workers AI streams do not say why they ended.
+                    let full = finish == Finish::Stop && self.room_used_up;
+                    self.ending.finish_reason = if full { Finish::Length } else { finish };
                     self.end(None);
                 }
                 Some(Err(error)) => self.end(Some(error)),

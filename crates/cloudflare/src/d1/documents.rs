@@ -91,6 +91,8 @@ impl DocumentStore for D1Documents {
         let results = self
             .database
             .batch(vec![
+                // The statistics that the flip's trigger keeps.
+                Statement::new("INSERT OR IGNORE INTO tenants (tenant) VALUES (?1)").bind(tenant.as_str()),
                 about(
                     "INSERT INTO documents (tenant, id, incarnation, newest, created_at, updated_at) \
                      VALUES (?1, ?2, 1, 1, ?3, ?3) ON CONFLICT (tenant, id) DO UPDATE SET newest = newest + 1, \
@@ -125,7 +127,7 @@ impl DocumentStore for D1Documents {
                 .number(now),
             ])
             .await?;
-        let numbered: Vec<Number> = rows(&results[0])?;
+        let numbered: Vec<Number> = rows(&results[1])?;
         let generation = numbered.first().map(|number| number.value).ok_or_else(|| Error::Service {
             service: "database",
             retry: Retry::Backoff,

@@ -1,0 +1,55 @@
+//! Which Workers AI model names the twin answers to.
+
+/// What a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Text embeddings.
+    Embed,
+    /// Relevance of texts to a query.
+    Rerank,
+    /// Text generation.
+    Chat,
+}
+
+impl Task {
+    /// The operation's name in faults and statistics.
+    pub fn op(self) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+            Self::Rerank => "rerank",
+            Self::Chat => "chat",
+        }
+    }
+
+    /// The task as Workers AI's model list calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Embed => "Text Embeddings",
+            Self::Rerank => "Text Classification",
+            Self::Chat => "Text Generation",
+        }
+    }
+}
+
+/// The embedding model.
+pub const EMBEDDER: &str = "@cf/baai/bge-small-en-v1.5";
+/// The reranker, for which ms-marco-MiniLM-L-12-v2 stands in.
+pub const RERANKER: &str = "@cf/baai/bge-reranker-base";
+/// Chat models, all answered by the one GGUF model that is installed.
+pub const CHAT: [&str; 5] = [
+    "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+    "@cf/meta/llama-3.1-8b-instruct-fp8-fast",
+    "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-3.2-1b-instruct",
+    "@cf/meta/llama-3.2-3b-instruct",
+];
+
+/// The task of a model name, if the twin knows it.
+pub fn task(model: &str) -> Option<Task> {
+    match model {
+        EMBEDDER => Some(Task::Embed),
+        RERANKER => Some(Task::Rerank),
+        chat if CHAT.contains(&chat) => Some(Task::Chat),
+        _ => None,
+    }
+}
