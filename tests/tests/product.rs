@@ -363,9 +363,9 @@ fn bad_uploads(world: &World) -> Result<()> {
     let client = world.admin.tenant("bad")?;
     ensure!(client.put("a.md", "")?.error(422)? == "empty");
     ensure!(client.put_as("a.xyz", "application/x-unknown", b"x")?.error(415)? == "unsupported_media_type");
-    for id in ["a//b", "..", "a/../b", "%E4%BD%A0", "a%20b", "%ff", &"x".repeat(129), "a%2", "a%00"] {
+    for id in ["a//b", "..", "a%2F..%2Fb", "%E4%BD%A0", "a%20b", "%ff", &"x".repeat(129), "a%2", "a%00"] {
         let reply = client.put(id, "text")?;
-        // `..` is resolved by the client or the runtime before it reaches a route.
+        // A plain `..` is resolved by the client or the runtime before it reaches a route.
         ensure!(matches!(reply.status, 400 | 404 | 405), "{id}: {} {}", reply.status, reply.text());
     }
     let long = "t".repeat(600);

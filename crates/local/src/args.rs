@@ -33,7 +33,8 @@ pub struct Args {
     /// How long a write stays invisible, in milliseconds. Vectorize takes seconds to minutes.
     #[arg(long, default_value_t = 2000)]
     pub mutation_delay_ms: u64,
-    /// Threads for each model; all cores when absent.
+    /// Threads for each model; all cores when absent. (The passes over a chat prompt use all cores, or what the
+    /// environment variable `RAYON_NUM_THREADS` says.)
     #[arg(long)]
     pub threads: Option<usize>,
     /// Exit when standard input ends, so as never to outlive the process that holds its other end.

@@ -68,7 +68,9 @@ fn pool(values: &[f32], shape: &[usize], pooling: Pooling) -> Option<Vec<f32>> {
     }
     // Dividing by the number of tokens would be undone by the normalisation.
     let norm = pooled.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
-    pooled.iter_mut().for_each(|v| *v /= norm);
+    for v in &mut pooled {
+        *v /= norm;
+    }
     Some(pooled)
 }
 

@@ -14,7 +14,7 @@ pub struct Stats {
 /// What `GET /control/stats` answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Calls of Workers AI, by operation, model and HTTP status.
+    /// Calls of Workers AI, by operation, model and HTTP status; 499 when the connection was broken before the reply.
     pub ai: BTreeMap<String, BTreeMap<String, BTreeMap<u16, u64>>>,
     /// Calls of Vectorize, by operation and HTTP status.
     pub vectorize: BTreeMap<String, BTreeMap<u16, u64>>,

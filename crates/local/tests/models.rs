@@ -1,5 +1,6 @@
 //! The engines and the AI wire with the real models. `RAGFLARE_MODELS` (the models folder) and `RAGFLARE_ONNXRUNTIME`
 //! (the shared library) must be set; without them these tests fail rather than pretend to have run.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! The wire of both services, without models: errors, Vectorize, control routes, and HTTP as the runtime speaks it.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = VectorStore::open(&folder.path().join("v.redb"), Duration::from_secs(3600)).unwrap();
+        let store = VectorStore::open(&folder.path().join("v.redb"), Duration::from_hours(1)).unwrap();
         let metadata_indexes = [("lang".to_owned(), FieldType::String)].into();
         store
             .create_index("a", &IndexConfig { dimensions: 3, metric: Metric::Cosine, metadata_indexes })

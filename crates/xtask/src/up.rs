@@ -15,6 +15,8 @@ use crate::{http, paths, report, setup};
 
 /// The simulator fires no cron: this is the production configuration's.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// Work that has not moved for so long is sent again.
+const OVERDUE_AFTER: Duration = Duration::from_mins(5);
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -41,7 +43,8 @@ pub fn run(up: &Up) -> Result<()> {
     ensure_free(up.port)?;
     let options = StackOptions { port: Some(up.port), ..StackOptions::new(data.path()) };
     let mut stack = report::step("starting the twin and the workers", || Stack::start_on(data, &options))?;
-    sweep(&stack)?;
+    // Local queues live in memory: whatever was under way is sent again.
+    sweep(&stack, Duration::ZERO)?;
     greet(&stack);
     let mut swept = Instant::now();
     loop {
@@ -51,7 +54,7 @@ pub fn run(up: &Up) -> Result<()> {
         }
         if swept.elapsed() >= SWEEP_EVERY {
             swept = Instant::now();
-            if let Err(error) = sweep(&stack) {
+            if let Err(error) = sweep(&stack, OVERDUE_AFTER) {
                 report::line(&format!("warning: {error:#}"));
             }
         }
@@ -70,8 +73,8 @@ fn ensure_free(port: u16) -> Result<()> {
 }
 
 /// Runs the sweeper: what a crash left half done is taken up again.
-fn sweep(stack: &Stack) -> Result<()> {
-    let url = format!("{}/v1/admin/sweep", stack.url);
+fn sweep(stack: &Stack, older_than: Duration) -> Result<()> {
+    let url = format!("{}/v1/admin/sweep?older_than={}", stack.url, older_than.as_secs());
     let (status, body) =
         http::post(&url, &stack.admin_key, Duration::from_secs(50)).context("the sweeper does not answer")?;
     ensure!((200..300).contains(&status), "the sweeper answered {status}: {body}");

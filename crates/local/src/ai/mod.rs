@@ -155,6 +155,7 @@ async fn run(State(twin): State<Arc<Twin>>, headers: HeaderMap, body: Body) -> R
     let header = headers.get(wire::MODEL_HEADER).and_then(|v| v.to_str().ok()).unwrap_or("");
     let model = wire::model_name(header);
     let op = catalog::task(model).map_or("run", Task::op);
+    let mut counted = Counted { twin: Arc::clone(&twin), op, model, status: CLIENT_LEFT };
     let plan = twin.faults.plan(&Call { service: Service::Ai, op, model: Some(model) });
     plan.wait().await;
     if plan.disconnect {
@@ -166,9 +167,26 @@ async fn run(State(twin): State<Arc<Twin>>, headers: HeaderMap, body: Body) -> R
         None => dispatch(&twin, model, body, &plan, &mut gateway).await,
     };
     let mut response = result.unwrap_or_else(|error| error.reply());
-    twin.stats.ai(op, model, response.status().as_u16());
+    counted.status = response.status().as_u16();
     wire::add_ids(&mut response, &request_id, gateway);
     response
+}
+
+/// What is counted for a call that the client (or an injected disconnect) broke off, after the custom of web servers.
+const CLIENT_LEFT: u16 = 499;
+
+/// Counts a call when it is over, also when its future is dropped because the client has left.
+struct Counted<'c> {
+    twin: Arc<Twin>,
+    op: &'static str,
+    model: &'c str,
+    status: u16,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.twin.stats.ai(self.op, self.model, self.status);
+    }
 }
 
 #[derive(Deserialize)]

@@ -19,7 +19,10 @@ pub struct Matrix {
 
 impl std::fmt::Debug for Matrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Matrix").field("rows", &self.rows()).field("columns", &self.columns).finish()
+        f.debug_struct("Matrix")
+            .field("rows", &self.rows())
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
     }
 }
 

@@ -77,10 +77,14 @@ impl Llama {
         let name = file.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let bytes = std::fs::read(file).map_err(|source| Error::Read { path: file.to_owned(), source })?;
         let content = Content::read(&mut Cursor::new(&bytes)).map_err(|e| Error::model(&name, e))?;
-        let tokenizer = GgufTokenizer::from_gguf(&content)?;
         let source = content.metadata.get("tokenizer.chat_template").and_then(|v| v.to_string().ok());
         let template = ChatTemplate::new(source.map(String::as_str))?;
-        let network = Network::load(&bytes, &content, threads).map_err(|e| Error::model(&name, e))?;
+        let (network, tokenizer) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| GgufTokenizer::from_gguf(&content));
+            let network = Network::load(&bytes, &content, threads).map_err(|e| Error::model(&name, e))?;
+            let tokenizer = tokenizer.join().map_err(|_| Error::model(&name, "loading panicked"))??;
+            Ok::<_, Error>((network, tokenizer))
+        })?;
         let cache = network.cache().map_err(|e| Error::model(&name, e))?;
         let sequence = Mutex::new(Sequence { cache, tokens: Vec::new() });
         Ok(Self { name, network, tokenizer, template, sequence })

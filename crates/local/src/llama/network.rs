@@ -5,6 +5,7 @@
 //! copy would exceed 4 GiB keep only the quantised one and expand it layer by layer for each pass.
 
 use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Result, Tensor};
@@ -149,24 +150,23 @@ impl Network {
                 down: stack(&[name("ffn_down")])?,
             })
         };
-        let mut blocks: Vec<(usize, Block)> = std::thread::scope(|scope| {
-            let block = &block;
-            let threads = threads.max(1);
-            let count = config.blocks;
-            let workers: Vec<_> = (0..threads)
-                .map(|t| {
-                    scope.spawn(move || {
-                        (t..count).step_by(threads).map(|i| Ok((i, block(i)?))).collect::<Result<Vec<_>>>()
-                    })
-                })
-                .collect();
-            let mut all = Vec::with_capacity(count);
-            for worker in workers {
-                all.extend(worker.join().unwrap_or_else(|_| candle_core::bail!("loading panicked"))?);
+        let next = AtomicUsize::new(0);
+        let (embeddings, blocks) = std::thread::scope(|scope| {
+            let (block, next, count) = (&block, &next, config.blocks);
+            let worker = move || {
+                std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count))
+                    .map(|i| Ok((i, block(i)?)))
+                    .collect::<Result<Vec<_>>>()
+            };
+            let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(worker)).collect();
+            let embeddings = Matrix::quantise(&dense("token_embd.weight")?)?;
+            let mut blocks = worker()?;
+            for other in others {
+                blocks.extend(other.join().unwrap_or_else(|_| candle_core::bail!("loading panicked"))?);
             }
-            Ok::<_, candle_core::Error>(all)
+            blocks.sort_by_key(|(i, _)| *i);
+            Ok::<_, candle_core::Error>((embeddings, blocks.into_iter().map(|(_, b)| b).collect()))
         })?;
-        blocks.sort_by_key(|(i, _)| *i);
         let output = content
             .tensor_infos
             .contains_key("output.weight")
@@ -182,8 +182,8 @@ impl Network {
             .collect();
         let angles = Tensor::from_vec(angles, (config.context, half), &device)?;
         Ok(Self {
-            embeddings: Matrix::quantise(&dense("token_embd.weight")?)?,
-            blocks: blocks.into_iter().map(|(_, b)| b).collect(),
+            embeddings,
+            blocks,
             output_norm: dense("output_norm.weight")?,
             output,
             cos: angles.cos()?,

@@ -67,7 +67,9 @@ impl<'o> Sampler<'o> {
             candidates.truncate(self.options.top_k);
         }
         let highest = candidates.iter().map(|c| c.1).fold(f32::NEG_INFINITY, f32::max);
-        candidates.iter_mut().for_each(|c| c.1 = (c.1 - highest).exp());
+        for candidate in &mut candidates {
+            candidate.1 = (candidate.1 - highest).exp();
+        }
         if self.options.top_p < 1.0 {
             candidates.sort_unstable_by(by_likelihood);
             let total: f32 = candidates.iter().map(|c| c.1).sum();

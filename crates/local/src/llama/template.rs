@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::tokenizer::{GgufTokenizer, Special};
 use crate::error::{Error, Result};
 
-/// ChatML, for a file that carries no template.
+/// `ChatML`, for a file that carries no template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /// Marks the place of a message's content in rendered template text (private-use characters).

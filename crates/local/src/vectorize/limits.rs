@@ -45,7 +45,7 @@ pub const TOP_K_WITH_DATA: usize = 50;
 pub const TOP_K_DEFAULT: usize = 5;
 /// Ids per `deleteByIds` (seen in public issues with code 40007).
 pub const DELETE_IDS: usize = 100;
-/// Ids per `getByIds`. Not on the limits page; 20 is what callers report the service to say.
+/// Ids per `getByIds`. Not on the limits page and not verified; 20 is the cautious reading.
 pub const GET_IDS: usize = 20;
 /// Bytes of a filter as compact JSON; it must stay below.
 pub const FILTER_BYTES: usize = 2048;
