@@ -237,7 +237,8 @@ impl Client {
             let text = reply.body_mut().read_to_string()?;
             anyhow::bail!("status {}: {text}", reply.status());
         }
-        let kind = reply.headers().get("content-type").map(|kind| kind.to_str().unwrap_or_default().to_owned());
+        let kind =
+            reply.headers().get("content-type").map(|kind| kind.to_str().unwrap_or_default().to_owned());
         ensure!(kind.as_deref().is_some_and(|kind| kind.starts_with("text/event-stream")), "{kind:?}");
         let mut events = Vec::new();
         let (mut name, mut data) = (String::new(), String::new());

@@ -53,12 +53,14 @@ impl World {
     }
 
     fn with_fault<T>(&self, fault: &Value, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.twin.send(
-            "PUT",
-            "/control/faults",
-            &[("content-type", "application/json")],
-            json!([fault]).to_string().as_bytes(),
-        )?.expect(200)?;
+        self.twin
+            .send(
+                "PUT",
+                "/control/faults",
+                &[("content-type", "application/json")],
+                json!([fault]).to_string().as_bytes(),
+            )?
+            .expect(200)?;
         let outcome = work();
         self.twin.delete("/control/faults")?;
         outcome
@@ -98,7 +100,8 @@ fn rerank(world: &World) -> Result<()> {
 }
 
 fn generation(world: &World) -> Result<()> {
-    let request = json!({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 12, "temperature": 0});
+    let request =
+        json!({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 12, "temperature": 0});
     let whole = world.ok("/ai/generate", &json!({"model": LLAMA, "request": request}))?;
     ensure!(whole["text"].as_str().is_some_and(|text| !text.is_empty()), "{whole}");
     ensure!(whole["usage"]["completion_tokens"].as_u64().is_some_and(|used| used <= 12), "{whole}");
@@ -135,12 +138,14 @@ fn vectors(world: &World) -> Result<()> {
     let hidden = world.ok("/vectorize/get-by-ids", &json!({"ids": ["v1"]}))?;
     ensure!(hidden == json!([]), "writes become visible later: {hidden}");
     world.twin.post("/control/flush", &json!({}))?.expect(200)?;
-    let query = |options: Value| world.ok("/vectorize/query", &json!({"vector": values(1), "options": options}));
+    let query =
+        |options: Value| world.ok("/vectorize/query", &json!({"vector": values(1), "options": options}));
     let found = query(json!({"namespace": "n", "top_k": 5}))?;
     ensure!(found[0]["id"] == "v1" && found.as_array().map(Vec::len) == Some(2), "{found}");
     let found = query(json!({"namespace": "n", "filter": {"lang": "de"}}))?;
     ensure!(found[0]["id"] == "v2" && found.as_array().map(Vec::len) == Some(1), "{found}");
-    let near = world.ok("/vectorize/query-by-id", &json!({"id": "v3", "options": {"namespace": "n", "top_k": 1}}))?;
+    let near = world
+        .ok("/vectorize/query-by-id", &json!({"id": "v3", "options": {"namespace": "n", "top_k": 1}}))?;
     ensure!(near[0]["id"] == "v1", "{near}");
     world.ok("/vectorize/delete-by-ids", &json!({"ids": ["v1", "v3", "never"]}))?;
     world.twin.post("/control/flush", &json!({}))?.expect(200)?;
@@ -154,7 +159,11 @@ fn vectors(world: &World) -> Result<()> {
 fn limits(world: &World) -> Result<()> {
     let long = "i".repeat(65);
     let failed = world.error("/vectorize/upsert", &json!({"records": [{"id": long, "values": [1.0]}]}))?;
-    ensure!(failed["ledger"]["vectorize_calls"] == 0 && failed["text"].as_str().is_some_and(|text| text.contains("64")), "{failed}");
+    ensure!(
+        failed["ledger"]["vectorize_calls"] == 0
+            && failed["text"].as_str().is_some_and(|text| text.contains("64")),
+        "{failed}"
+    );
     let failed = world.error("/vectorize/query", &json!({"vector": [1.0], "options": {"top_k": 101}}))?;
     ensure!(failed["ledger"]["vectorize_calls"] == 0, "{failed}");
     let texts: Vec<&str> = std::iter::repeat_n("x", 101).collect();
@@ -179,7 +188,8 @@ fn retries(world: &World) -> Result<()> {
 }
 
 fn truncation(world: &World) -> Result<()> {
-    let fault = json!({"match": {"service": "ai", "op": "chat"}, "times": 1, "action": {"cut_after_chunks": 3}});
+    let fault =
+        json!({"match": {"service": "ai", "op": "chat"}, "times": 1, "action": {"cut_after_chunks": 3}});
     let request = json!({"messages": [{"role": "user", "content": "Count to fifty."}], "max_tokens": 40});
     world.with_fault(&fault, || {
         let streamed = world.ok("/ai/stream", &json!({"model": LLAMA, "request": request}))?;

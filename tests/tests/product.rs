@@ -70,7 +70,8 @@ fn anonymous_until_there_is_a_key(world: &World) -> Result<()> {
 
 fn a_document_goes_up_and_is_found(world: &World) -> Result<()> {
     let client = world.admin.tenant("found")?;
-    let reply = client.put_as("guides/lighthouse.md?title=Keeper%27s+guide", "text/markdown", GUIDE.as_bytes())?;
+    let reply =
+        client.put_as("guides/lighthouse.md?title=Keeper%27s+guide", "text/markdown", GUIDE.as_bytes())?;
     let queued = reply.expect(202)?;
     ensure!(queued["status"] == "queued" && queued["generation"].is_null(), "{queued}");
     let document = client.wait("guides/lighthouse.md")?;
@@ -267,7 +268,8 @@ fn an_answer_streams_with_its_sources(world: &World) -> Result<()> {
     ensure!(names.contains(&"delta") && names.contains(&"usage"), "{names:?}");
     let sources = events[0].json()?;
     let passages = sources["sources"].as_array().context("no sources")?;
-    let answers = |source: &Value| source["text"].as_str().is_some_and(|text| text.contains("every ninety seconds"));
+    let answers =
+        |source: &Value| source["text"].as_str().is_some_and(|text| text.contains("every ninety seconds"));
     ensure!(passages.iter().any(answers), "{sources}");
     let count = passages.len();
     for event in &events {
@@ -294,7 +296,10 @@ fn an_answer_comes_whole(world: &World) -> Result<()> {
     let answer = client.post("/v1/chat", &body)?.expect(200)?;
     ensure!(!answer["sources"].as_array().context("no sources")?.is_empty());
     ensure!(answer["text"].as_str().is_some_and(|text| !text.is_empty()), "{answer}");
-    ensure!(answer["done"]["grounded"] == true && answer["usage"]["completion_tokens"].is_number(), "{answer}");
+    ensure!(
+        answer["done"]["grounded"] == true && answer["usage"]["completion_tokens"].is_number(),
+        "{answer}"
+    );
     Ok(())
 }
 
@@ -341,7 +346,10 @@ fn keys_and_scopes(world: &World) -> Result<()> {
     ensure!(reader.delete("/v1/documents/a.md")?.error(403)? == "insufficient_scope");
     ensure!(reader.get("/v1/admin/keys")?.error(403)? == "insufficient_scope");
     let listed = world.admin.get("/v1/admin/keys")?.expect(200)?;
-    ensure!(!listed.to_string().contains(made["key"].as_str().context("no key")?), "keys are not shown again");
+    ensure!(
+        !listed.to_string().contains(made["key"].as_str().context("no key")?),
+        "keys are not shown again"
+    );
     let body = json!({"tenant": "scoped", "scopes": ["read", "admin"]});
     let own = world.admin.post("/v1/admin/keys", &body)?.expect(201)?;
     let own = world.admin.with_key(own["key"].as_str().context("no key")?);
@@ -407,18 +415,30 @@ fn bad_questions(world: &World) -> Result<()> {
         let code = client.post("/v1/search", &body)?.error(400)?;
         ensure!(code == "invalid_value", "{code}");
     }
-    for body in [json!({}), json!({"query": 1}), json!({"query": "x", "mode": "psychic"}), json!([]),
-        json!({"query": "x", "top_k": -1}), json!({"query": "x", "unknown": 1})]
-    {
+    for body in [
+        json!({}),
+        json!({"query": 1}),
+        json!({"query": "x", "mode": "psychic"}),
+        json!([]),
+        json!({"query": "x", "top_k": -1}),
+        json!({"query": "x", "unknown": 1}),
+    ] {
         ensure!(client.post("/v1/search", &body)?.error(400)? == "invalid_json", "{body}");
     }
-    let broken = client.send("POST", "/v1/search", &[("content-type", "application/json")], b"{\"query\": ")?;
+    let broken =
+        client.send("POST", "/v1/search", &[("content-type", "application/json")], b"{\"query\": ")?;
     ensure!(broken.error(400)? == "invalid_json");
     let typed = client.send("POST", "/v1/search", &[("content-type", "text/plain")], b"{}")?;
     ensure!(typed.error(415)? == "unsupported_media_type");
     ensure!(client.get("/v1/search")?.error(405)? == "method_not_allowed");
     let many: String = (0..500).map(|number| format!("w{number} ")).collect();
-    for query in ["\" OR 1=1; DROP TABLE chunks; --", "NEAR(a b) {x}: ^a* -b AND OR NOT", "\0\u{202e}", "a", many.as_str()] {
+    for query in [
+        "\" OR 1=1; DROP TABLE chunks; --",
+        "NEAR(a b) {x}: ^a* -b AND OR NOT",
+        "\0\u{202e}",
+        "a",
+        many.as_str(),
+    ] {
         client.search(&json!({"query": query}))?;
     }
     for body in [
@@ -431,7 +451,10 @@ fn bad_questions(world: &World) -> Result<()> {
     ] {
         ensure!(client.post("/v1/chat", &body)?.error(400)? == "invalid_value", "{body}");
     }
-    ensure!(client.post("/v1/chat", &json!({"messages": [{"role": "robot", "content": "x"}]}))?.error(400)? == "invalid_json");
+    ensure!(
+        client.post("/v1/chat", &json!({"messages": [{"role": "robot", "content": "x"}]}))?.error(400)?
+            == "invalid_json"
+    );
     ensure!(client.post("/v1/chat/completions", &json!({"messages": "x"}))?.error(400)? == "invalid_json");
     // Still there.
     ensure!(!client.search(&json!({"query": "fog signal"}))?.is_empty());

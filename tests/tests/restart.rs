@@ -37,6 +37,9 @@ fn survives_a_kill(_: &World) -> Result<()> {
     let pending = client.wait("pending.md")?;
     ensure!(pending["generation"] == 1, "{pending}");
     let hits = client.search(&json!({"query": "sentence 3999 harbour", "mode": "keyword", "top_k": 3}))?;
-    ensure!(hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains("3999"))), "{hits:?}");
+    ensure!(
+        hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains("3999"))),
+        "{hits:?}"
+    );
     Ok(())
 }

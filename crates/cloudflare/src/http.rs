@@ -59,7 +59,7 @@ impl ApiError {
         Self::new(403, "insufficient_scope", format!("the key lacks the scope `{scope}`"))
     }
 
-    /// OpenAI's name for the kind of failure.
+    /// `OpenAI`'s name for the kind of failure.
     pub fn kind(&self) -> &'static str {
         match self.status {
             401 => "authentication_error",
@@ -144,7 +144,8 @@ impl From<worker::Error> for ApiError {
 pub fn json<T: Serialize>(status: u16, body: &T) -> Result<Response, ApiError> {
     let text = serde_json::to_string(body)
         .map_err(|error| ApiError::new(500, "internal", format!("the reply can't be written: {error}")))?;
-    let builder = ResponseBuilder::new().with_status(status).with_header("content-type", "application/json")?;
+    let builder =
+        ResponseBuilder::new().with_status(status).with_header("content-type", "application/json")?;
     Ok(builder.fixed(text.into_bytes()))
 }
 

@@ -83,9 +83,9 @@ fn settings(env: &Env) -> Result<Settings, ApiError> {
         settings.fields = fields.into_iter().map(|(name, r#type)| Field { name, r#type }).collect();
     }
     if let Some(tokens) = text(env, "CONTEXT_TOKENS") {
-        settings.answer.context_tokens = tokens
-            .parse()
-            .map_err(|_| ApiError::new(500, "misconfigured", format!("CONTEXT_TOKENS is `{tokens}`, not a number")))?;
+        settings.answer.context_tokens = tokens.parse().map_err(|_| {
+            ApiError::new(500, "misconfigured", format!("CONTEXT_TOKENS is `{tokens}`, not a number"))
+        })?;
     }
     Ok(settings)
 }
@@ -102,7 +102,8 @@ fn object<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, ApiEr
     if value.is_undefined() {
         return Ok(None);
     }
-    let wrong = |why: String| ApiError::new(500, "misconfigured", format!("the variable {name} is wrong: {why}"));
+    let wrong =
+        |why: String| ApiError::new(500, "misconfigured", format!("the variable {name} is wrong: {why}"));
     let json = JSON::stringify(&value).map_err(|_| wrong("it is no JSON".into()))?;
     serde_json::from_str(&String::from(json)).map(Some).map_err(|error| wrong(error.to_string()))
 }

@@ -109,7 +109,8 @@ impl Keys {
             "SELECT k.tenant, k.scopes, EXISTS (SELECT 1 FROM keys WHERE revoked_at IS NULL) AS any \
              FROM (SELECT 1) LEFT JOIN keys k ON k.hash = ?1 AND k.revoked_at IS NULL",
         );
-        let found: Vec<Found> = self.database.all(statement.bind(hash.as_deref().unwrap_or_default())).await?;
+        let found: Vec<Found> =
+            self.database.all(statement.bind(hash.as_deref().unwrap_or_default())).await?;
         let Some(found) = found.into_iter().next() else { return Ok(None) };
         if let (Some(tenant), Some(scopes)) = (found.tenant, found.scopes) {
             let scopes = serde_json::from_str(&scopes).map_err(|error| corrupt(&error))?;
@@ -198,8 +199,7 @@ impl Keys {
             "UPDATE keys SET revoked_at = ?3 WHERE id = ?1 AND (?2 IS NULL OR tenant = ?2) \
              AND revoked_at IS NULL RETURNING id",
         );
-        let statement =
-            statement.bind(id).bind(crate::d1::optional(tenant.map(Tenant::as_str))).number(now);
+        let statement = statement.bind(id).bind(crate::d1::optional(tenant.map(Tenant::as_str))).number(now);
         Ok(!self.database.all::<Gone>(statement).await?.is_empty())
     }
 }

@@ -93,7 +93,7 @@ impl Reranker for AiReranker {
             .map_err(|error| fault("reranker", &error))?;
         let mut scores = vec![f32::NEG_INFINITY; passages.len()];
         for found in &ranked {
-            scores[found.index] = found.score as f32;
+            scores[found.index] = found.score;
         }
         if scores.iter().all(|score| score.is_finite()) {
             return Ok(scores);

@@ -70,7 +70,8 @@ impl Platform {
         ledger: &Ledger,
     ) -> worker::Result<Self> {
         let problem = |error: String| worker::Error::RustError(error);
-        let ai = Ai::from_env(env, bindings.ai, ledger.clone()).map_err(|error| problem(error.to_string()))?;
+        let ai =
+            Ai::from_env(env, bindings.ai, ledger.clone()).map_err(|error| problem(error.to_string()))?;
         let index = Vectorize::from_env(env, bindings.vectorize, ledger.clone())
             .map_err(|error| problem(error.to_string()))?;
         let database = Database::from_env(env, bindings.database, ledger.clone())?;

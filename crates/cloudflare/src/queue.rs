@@ -23,12 +23,8 @@ impl CloudflareQueue {
 
 impl JobQueue for CloudflareQueue {
     async fn send(&self, job: &Job, delay_seconds: u32) -> Result<()> {
-        let fault = |message: String| Error::Service {
-            service: "queue",
-            retry: Retry::Backoff,
-            code: None,
-            message,
-        };
+        let fault =
+            |message: String| Error::Service { service: "queue", retry: Retry::Backoff, code: None, message };
         let queue = self.queue.as_ref().ok_or_else(|| fault("no queue is bound".into()))?;
         let body = serde_json::to_string(job).map_err(|error| fault(error.to_string()))?;
         self.ledger.count_queue_send();

@@ -3,9 +3,9 @@
 use crate::http::{ApiError, content_length, read_bytes};
 use crate::r2::R2Objects;
 use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
+use ragflare_core::Tenant;
 use ragflare_core::identity::{content_hash, hex};
 use ragflare_core::ports::ObjectStore;
-use ragflare_core::Tenant;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use worker::{HttpMetadata, Request};
@@ -53,7 +53,7 @@ pub async fn store(
     let branches: Array = method(&body, "tee", &[]).map_err(broken)?.unchecked_into();
     let digest = digest_stream().map_err(broken)?;
     let hashed: Promise =
-        method(&branches.get(0), "pipeTo", &[digest.clone()]).map_err(broken)?.unchecked_into();
+        method(&branches.get(0), "pipeTo", std::slice::from_ref(&digest)).map_err(broken)?.unchecked_into();
     let metadata = HttpMetadata { content_type: Some(media_type.to_owned()), ..HttpMetadata::default() };
     // A branch of a body of known length has a known length, which R2 insists on.
     let stream: web_sys::ReadableStream = branches.get(1).unchecked_into();
@@ -62,7 +62,10 @@ pub async fn store(
     hashed.map_err(broken)?;
     put.map_err(|error| {
         worker::console_error!("upload: {error}");
-        ApiError { retry_after: Some(5), ..ApiError::new(503, "objects_unavailable", "the body could not be stored") }
+        ApiError {
+            retry_after: Some(5),
+            ..ApiError::new(503, "objects_unavailable", "the body could not be stored")
+        }
     })?;
     let sum: Promise = Reflect::get(&digest, &"digest".into()).map_err(broken)?.unchecked_into();
     let sum = JsFuture::from(sum).await.map_err(broken)?;

@@ -46,7 +46,14 @@ impl AnswerRequest {
     /// A question without history.
     pub fn new(question: impl Into<String>) -> Self {
         let message = Message { role: Role::User, content: question.into() };
-        Self { messages: vec![message], filter: None, top_k: None, max_tokens: None, temperature: None, stream: true }
+        Self {
+            messages: vec![message],
+            filter: None,
+            top_k: None,
+            max_tokens: None,
+            temperature: None,
+            stream: true,
+        }
     }
 }
 
@@ -205,7 +212,10 @@ async fn open<P: Ports + 'static>(
     let mut degraded = prepared.degraded;
     let generated = match ports.generator().generate(&tenant, &prompt).await {
         Ok(generated) => Ok(generated),
-        Err(error) if prompt.model != settings.answer.fallback_model && fits_fallback(&settings, prepared.prompt_tokens, &prompt) => {
+        Err(error)
+            if prompt.model != settings.answer.fallback_model
+                && fits_fallback(&settings, prepared.prompt_tokens, &prompt) =>
+        {
             degraded.push("model".to_owned());
             prompt.model.clone_from(&settings.answer.fallback_model);
             ports.generator().generate(&tenant, &prompt).await.map_err(|_| error)

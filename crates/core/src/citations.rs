@@ -77,7 +77,8 @@ impl CitationFilter {
             rest = &rest[position..];
             match marker(rest) {
                 Marker::Complete { number, length } => {
-                    if let Some(citation) = number.checked_sub(1).and_then(|index| self.citations.get(index)) {
+                    if let Some(citation) = number.checked_sub(1).and_then(|index| self.citations.get(index))
+                    {
                         text.push_str(&rest[..length]);
                         steps.push(Checked::Text(std::mem::take(&mut text)));
                         steps.push(Checked::Citation(citation.clone()));

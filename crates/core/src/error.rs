@@ -49,7 +49,9 @@ pub enum Error {
         message: String,
     },
     /// The vectors of a tenant were made with other embedding settings.
-    #[error("tenant is indexed with `{stored}` but the configuration says `{configured}`: re-index the tenant")]
+    #[error(
+        "tenant is indexed with `{stored}` but the configuration says `{configured}`: re-index the tenant"
+    )]
     Fingerprint {
         /// Fingerprint of the stored vectors.
         stored: String,

@@ -117,12 +117,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
         }
         let now = self.ports.clock().now();
         let generation = documents.begin(tenant, id, upload, now).await?.generation;
-        let job = Job::Process {
-            tenant: tenant.clone(),
-            document: id.clone(),
-            generation,
-            bytes: upload.bytes,
-        };
+        let job =
+            Job::Process { tenant: tenant.clone(), document: id.clone(), generation, bytes: upload.bytes };
         if self.ports.jobs().send(&job, 0).await.is_ok() {
             documents.sent(tenant, id, generation, now).await?;
         }
@@ -139,7 +135,13 @@ impl<'a, P: Ports> Ingest<'a, P> {
     ///
     /// # Errors
     /// As [`Self::register`] and [`Self::process`].
-    pub async fn put(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload, bytes: &[u8]) -> Result<Document> {
+    pub async fn put(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        upload: &Upload,
+        bytes: &[u8],
+    ) -> Result<Document> {
         self.ports.objects().put(tenant, &upload.object_key, bytes, &upload.media_type).await?;
         let document = match self.register(tenant, id, upload).await? {
             Registered::Unchanged(document) => return Ok(document),
@@ -178,7 +180,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 }
                 // Find the culprit: the others must not suffer for it.
                 for member in members {
-                    let own: Group = group.iter().copied().filter(|(document, _)| *document == member).collect();
+                    let own: Group =
+                        group.iter().copied().filter(|(document, _)| *document == member).collect();
                     if let Err(error) = self.write(tenant, &mut open, &own).await {
                         errors[member].get_or_insert(error);
                     }
@@ -203,8 +206,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
         let documents = self.ports.documents();
         let limit = P::Vectors::LOOKUP_BATCH;
         let vectors = documents.last_vectors(tenant, id, generation, limit).await?;
-        if !vectors.is_empty()
-            && self.ports.vectors().visible(tenant, &vectors).await?.len() < vectors.len()
+        if !vectors.is_empty() && self.ports.vectors().visible(tenant, &vectors).await?.len() < vectors.len()
         {
             return Ok(false);
         }
@@ -220,7 +222,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
         let found = self.ports.documents().delete(tenant, id, self.ports.clock().now()).await?;
         if found {
             // Lost or refused: the sweeper cleans up.
-            let _ = self.ports.jobs().send(&Job::Clean { tenant: tenant.clone(), document: id.clone() }, 0).await;
+            let _ =
+                self.ports.jobs().send(&Job::Clean { tenant: tenant.clone(), document: id.clone() }, 0).await;
         }
         Ok(found)
     }
@@ -256,8 +259,10 @@ impl<'a, P: Ports> Ingest<'a, P> {
         let mut swept = Swept::default();
         for overdue in documents.overdue(now.saturating_sub(older_than), SLICE).await? {
             let (tenant, document, generation) = (overdue.tenant, overdue.document, overdue.generation);
+            let bytes = overdue.bytes;
             if overdue.status.is_open() {
-                let job = Job::Process { tenant: tenant.clone(), document: document.clone(), generation, bytes: 0 };
+                let job =
+                    Job::Process { tenant: tenant.clone(), document: document.clone(), generation, bytes };
                 self.ports.jobs().send(&job, 0).await?;
                 documents.sent(&tenant, &document, generation, now).await?;
             } else {
@@ -312,12 +317,13 @@ impl<'a, P: Ports> Ingest<'a, P> {
         let Some(work) = documents.claim(tenant, id, generation, now).await? else {
             return Ok(None);
         };
-        let bytes = self.ports.objects().get(tenant, &work.upload.object_key).await?.ok_or(Error::Document {
-            code: "original_missing",
-            message: "the stored original is gone; upload it again".into(),
-        })?;
+        let bytes =
+            self.ports.objects().get(tenant, &work.upload.object_key).await?.ok_or(Error::Document {
+                code: "original_missing",
+                message: "the stored original is gone; upload it again".into(),
+            })?;
         let (text, format) = extract(bytes, &work.upload.media_type)?;
-        let chunks = Chunker::new(self.settings.chunk.clone())?.chunks(&text, format);
+        let chunks = Chunker::new(self.settings.chunk)?.chunks(&text, format);
         if chunks.is_empty() {
             return Err(Error::Document { code: "no_text", message: "the document contains no text".into() });
         }
@@ -455,7 +461,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
 }
 
 /// A document's text as it is chunked, shown and pointed into by offsets: UTF-8 without a byte order mark, NULs as
-/// spaces (SQLite's text functions stop at a NUL).
+/// spaces (`SQLite`'s text functions stop at a NUL).
 ///
 /// # Errors
 /// [`Error::Document`]: `unsupported_type`, `not_utf8`.

@@ -17,9 +17,9 @@ pub const MAX_QUERY_TERMS: usize = 64;
 
 /// English words that carry no meaning for retrieval.
 const STOP_WORDS: [&str; 33] = [
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not",
-    "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was",
-    "will", "with",
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no",
+    "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",
+    "was", "will", "with",
 ];
 
 /// The terms of a document's text, in order, repeats included: words folded to lower case without accents and stemmed;
@@ -139,6 +139,9 @@ mod tests {
     fn hostile_queries_are_only_terms() {
         let terms = query_terms("\" OR NEAR(a* -b) ^ {col}: '; DROP TABLE\0");
         assert!(terms.iter().all(|term| term.chars().all(char::is_alphanumeric)), "{terms:?}");
-        assert_eq!(query_terms(&(0..500).map(|n| format!("w{n} ")).collect::<String>()).len(), MAX_QUERY_TERMS);
+        assert_eq!(
+            query_terms(&(0..500).map(|n| format!("w{n} ")).collect::<String>()).len(),
+            MAX_QUERY_TERMS
+        );
     }
 }

@@ -37,7 +37,10 @@ pub struct Packed {
 /// Tokens of messages, template included.
 pub fn prompt_tokens(messages: &[Message]) -> usize {
     REPLY_OVERHEAD
-        + messages.iter().map(|message| MESSAGE_OVERHEAD + tokens::cl100k::count(&message.content)).sum::<usize>()
+        + messages
+            .iter()
+            .map(|message| MESSAGE_OVERHEAD + tokens::cl100k::count(&message.content))
+            .sum::<usize>()
 }
 
 /// Packs instructions, history, sources and question. The question always stays; the newest history that fits comes

@@ -302,6 +302,8 @@ pub struct Overdue {
     pub generation: Generation,
     /// Its status.
     pub status: Status,
+    /// Size of its original.
+    pub bytes: u64,
 }
 
 /// Rows of a document that nothing serves or will serve.
@@ -490,4 +492,3 @@ pub trait Clock {
     /// Milliseconds since 1970-01-01 UTC.
     fn now(&self) -> Millis;
 }
-

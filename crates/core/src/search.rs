@@ -10,7 +10,7 @@ use crate::ports::{
 };
 use crate::settings::{Settings, within};
 use crate::tokens::WordPiece;
-use crate::tokens::wordpiece::SPECIALS;
+use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 use crate::{Error, Result, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +20,10 @@ use std::collections::HashMap;
 pub const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// Hits a request may ask for at most.
 pub const MAX_TOP_K: usize = 100;
+
+/// Tokens of a query that the cross-encoder sees, so that a passage of the default size fits beside it into its window
+/// of 512. Its own vocabulary differs from the one counted in; what does not fit, it cuts from the passage's end.
+const RERANK_QUERY_TOKENS: usize = 128;
 
 /// Which legs look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,8 +191,13 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let mut degraded = Vec::new();
 
         let terms = keyword::query_terms(&request.query);
+        let prefix = WordPiece::count(&self.settings.embedding.query_prefix);
+        let embedded = beginning(&request.query, MAX_TOKENS - SPECIALS - prefix.min(MAX_TOKENS / 2));
+        if embedded.len() < request.query.len() && request.mode != Mode::Keyword {
+            degraded.push("query_truncated".to_owned());
+        }
         let (vectors, keywords) = futures::join!(
-            self.vector_leg(tenant, request, filter, &mut usage),
+            self.vector_leg(tenant, request, embedded, filter, &mut usage),
             self.keyword_leg(tenant, request, &terms, filter)
         );
         let (vectors, keywords) = match (vectors, keywords) {
@@ -218,9 +227,8 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let mut hits = self.fused(&chunks, &vectors, &keywords);
         let hydrated = clock.now();
 
-        if request.rerank
-            && self.rerank(tenant, &request.query, &mut hits, &mut usage).await.is_err()
-        {
+        let judged = beginning(&request.query, RERANK_QUERY_TOKENS);
+        if request.rerank && self.rerank(tenant, judged, &mut hits, &mut usage).await.is_err() {
             degraded.push("rerank".to_owned());
         }
         let finished = clock.now();
@@ -255,6 +263,7 @@ impl<'a, P: Ports> Searcher<'a, P> {
         &self,
         tenant: &Tenant,
         request: &SearchRequest,
+        query: &str,
         filter: Option<&Filter>,
         usage: &mut SearchUsage,
     ) -> Result<Vec<VectorMatch>> {
@@ -265,12 +274,12 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let configured = embedder.fingerprint();
         let (stored, vector) = futures::try_join!(
             self.ports.documents().fingerprint(tenant, &configured),
-            embedder.embed_query(tenant, &request.query)
+            embedder.embed_query(tenant, query)
         )?;
         if stored != configured.as_str() {
             return Err(Error::Fingerprint { stored, configured: configured.as_str().into() });
         }
-        usage.embedding_tokens = embedding_tokens(&request.query);
+        usage.embedding_tokens = embedding_tokens(query);
         let namespace = Namespace::new(tenant, &configured);
         let candidates = self.settings.search.candidates.max(request.top_k).min(100);
         self.ports.vectors().query(tenant, &namespace, &vector, candidates, filter).await
@@ -360,8 +369,7 @@ impl<'a, P: Ports> Searcher<'a, P> {
         }
         let passages: Vec<&str> = hits[..seen].iter().map(|hit| hit.text.as_str()).collect();
         let scores = self.ports.reranker().rerank(tenant, query, &passages).await?;
-        usage.rerank_tokens =
-            passages.iter().map(|passage| embedding_tokens(passage)).sum();
+        usage.rerank_tokens = passages.iter().map(|passage| embedding_tokens(passage)).sum();
         // The window keeps its place above the rest: its scores move between its own best and worst only.
         let high = hits[0].score;
         let low = hits[seen - 1].score;
@@ -375,6 +383,37 @@ impl<'a, P: Ports> Searcher<'a, P> {
     }
 }
 
+/// As many of a text's first words as have at most `limit` tokens.
+fn beginning(text: &str, limit: usize) -> &str {
+    let index = WordPiece::index(text);
+    if index.total() <= limit {
+        return text;
+    }
+    let ends: Vec<usize> = text.char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| at).collect();
+    let words = ends.partition_point(|end| index.count(text, 0..*end) <= limit);
+    if words > 0 {
+        return &text[..ends[words - 1]];
+    }
+    // One enormous word.
+    let characters = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    &text[..characters.take_while(|end| index.count(text, 0..*end) <= limit).last().unwrap_or(0)]
+}
+
 fn embedding_tokens(text: &str) -> u64 {
     (WordPiece::count(text) + SPECIALS) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_query_loses_its_end_at_a_word() {
+        let query = "lamp oil ".repeat(400);
+        let kept = beginning(&query, 100);
+        assert!(query.starts_with(kept) && WordPiece::count(kept) == 100);
+        assert_eq!(beginning("short", 100), "short");
+        let word = "ab1".repeat(33);
+        assert!(WordPiece::count(beginning(&word, 10)) <= 10);
+    }
 }

@@ -95,8 +95,7 @@ impl World {
 
     fn ask(&self, request: &AnswerRequest) -> Result<Vec<AnswerEvent>, Error> {
         let prepared = block_on(answer::prepare(&*self.ports, &self.settings, &self.tenant, request))?;
-        let stream =
-            answer::stream(self.ports.clone(), self.settings.clone(), self.tenant.clone(), prepared);
+        let stream = answer::stream(self.ports.clone(), self.settings.clone(), self.tenant.clone(), prepared);
         Ok(block_on(stream.collect()))
     }
 }
@@ -223,7 +222,12 @@ fn documents_processed_together_share_an_embedding_call() {
     let world = World::new();
     let jobs: Vec<_> = (0..30).map(|number| (document(&format!("d{number}")), 1)).collect();
     for number in 0..30 {
-        world.register(&format!("d{number}"), format!("text {number}").as_bytes(), "text/plain", Metadata::new());
+        world.register(
+            &format!("d{number}"),
+            format!("text {number}").as_bytes(),
+            "text/plain",
+            Metadata::new(),
+        );
     }
     let outcomes = block_on(world.ingest().process(&world.tenant, &jobs));
     assert!(outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Served)));

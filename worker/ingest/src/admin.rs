@@ -49,13 +49,17 @@ pub(crate) async fn route(
         }
         (Method::Post, "sweep") => {
             operator(&access)?;
-            let query = request.url()?.query_pairs().find(|(name, _)| name == "older_than").map(|(_, value)| value.into_owned());
+            let query = request
+                .url()?
+                .query_pairs()
+                .find(|(name, _)| name == "older_than")
+                .map(|(_, value)| value.into_owned());
             let older_than = match query {
                 None => SETTLED_AFTER,
                 Some(seconds) => {
-                    let seconds: u64 = seconds
-                        .parse()
-                        .map_err(|_| ApiError::new(400, "invalid_value", "older_than must be a number of seconds"))?;
+                    let seconds: u64 = seconds.parse().map_err(|_| {
+                        ApiError::new(400, "invalid_value", "older_than must be a number of seconds")
+                    })?;
                     seconds.saturating_mul(1000)
                 }
             };

@@ -112,11 +112,13 @@ async fn put(
 fn readable_type(declared: Option<String>, id: &DocumentId) -> Result<String, ApiError> {
     let ending = id.as_str().rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     let media_type = match declared.as_deref() {
-        None | Some("application/octet-stream" | "application/x-www-form-urlencoded") => match ending.as_deref() {
-            Some("md" | "markdown" | "mdx") => "text/markdown".to_owned(),
-            Some("txt" | "text") => "text/plain".to_owned(),
-            _ => declared.unwrap_or_else(|| "nothing".into()),
-        },
+        None | Some("application/octet-stream" | "application/x-www-form-urlencoded") => {
+            match ending.as_deref() {
+                Some("md" | "markdown" | "mdx") => "text/markdown".to_owned(),
+                Some("txt" | "text") => "text/plain".to_owned(),
+                _ => declared.unwrap_or_else(|| "nothing".into()),
+            }
+        }
         Some(declared) => declared.to_owned(),
     };
     if format_of(&media_type).is_some() {
@@ -162,7 +164,11 @@ async fn list(invocation: &Invocation, tenant: &Tenant, query: &Query) -> Result
     json(200, &json!({"documents": documents, "next_cursor": next_cursor}))
 }
 
-async fn delete_prefix(invocation: &Invocation, tenant: &Tenant, query: &Query) -> Result<Response, ApiError> {
+async fn delete_prefix(
+    invocation: &Invocation,
+    tenant: &Tenant,
+    query: &Query,
+) -> Result<Response, ApiError> {
     let Some(prefix) = query.get("prefix").filter(|prefix| !prefix.is_empty()) else {
         return Err(Error::invalid("prefix", "must be given: it names what is deleted").into());
     };
@@ -244,7 +250,8 @@ fn unknown(id: &DocumentId) -> ApiError {
 }
 
 fn document_id(encoded: &str) -> Result<DocumentId, ApiError> {
-    let decoded = decode(encoded).ok_or_else(|| Error::invalid("id", "is not valid percent-encoded UTF-8"))?;
+    let decoded =
+        decode(encoded).ok_or_else(|| Error::invalid("id", "is not valid percent-encoded UTF-8"))?;
     Ok(DocumentId::new(decoded)?)
 }
 

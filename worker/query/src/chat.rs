@@ -1,11 +1,11 @@
 //! `POST /v1/chat`: the native protocol.
 
 use crate::sse;
+use futures::StreamExt;
 use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest};
 use ragflare_cloudflare::http::{ApiError, json, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
-use futures::StreamExt;
 use serde_json::{Value, json};
 use worker::{Request, Response};
 

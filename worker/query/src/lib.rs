@@ -5,10 +5,10 @@ mod chat;
 mod openai;
 mod sse;
 
+use ragflare_cloudflare::core::search::SearchRequest;
 use ragflare_cloudflare::http::{ApiError, json, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
-use ragflare_cloudflare::core::search::SearchRequest;
 use serde_json::json;
 use worker::{Context, Env, Method, Request, Response, event};
 
@@ -65,7 +65,8 @@ async fn route(
 }
 
 /// Until the web page comes.
-const WELCOME: &str = "Ragflare. Upload: PUT /v1/documents/{id}. Search: POST /v1/search. Ask: POST /v1/chat.\n";
+const WELCOME: &str =
+    "Ragflare. Upload: PUT /v1/documents/{id}. Search: POST /v1/search. Ask: POST /v1/chat.\n";
 
 /// Both workers answer.
 async fn health(env: &Env) -> worker::Result<Response> {

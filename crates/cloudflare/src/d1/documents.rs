@@ -24,6 +24,9 @@ pub struct D1Documents {
 /// begins, all are when the document is deleted: so an open generation is the newest of a living document.
 const OPEN: &str = "tenant = ?1 AND document = ?2 AND generation = ?3 AND status IN ('queued', 'processing')";
 
+/// Well below what one value may hold.
+const SLICE_BYTES: usize = 512 * 1024;
+
 #[derive(Deserialize)]
 struct Number {
     value: u64,
@@ -46,6 +49,7 @@ struct OverdueRow {
     document: String,
     generation: Generation,
     status: String,
+    bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +87,22 @@ fn chunk_json(tenant: &Tenant, chunk: &ChunkRow) -> serde_json::Value {
         "headings": serde_json::to_string(&chunk.headings).unwrap_or_else(|_| "[]".into()),
         "length": chunk.terms.len(), "terms": terms.join(" "),
     })
+}
+
+/// Packs JSON values into arrays of at most [`SLICE_BYTES`]: D1 takes values of 1 MB (limits page, 2026-04).
+fn slices(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut slices: Vec<String> = Vec::new();
+    for value in values {
+        match slices.last_mut() {
+            Some(slice) if slice.len() + value.len() < SLICE_BYTES => slice.push(','),
+            _ => slices.push(String::from("[")),
+        }
+        if let Some(slice) = slices.last_mut() {
+            slice.push_str(&value);
+        }
+    }
+    slices.iter_mut().for_each(|slice| slice.push(']'));
+    slices
 }
 
 impl DocumentStore for D1Documents {
@@ -137,7 +157,13 @@ impl DocumentStore for D1Documents {
         Ok(Begun { generation })
     }
 
-    async fn sent(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, now: Millis) -> Result<()> {
+    async fn sent(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        now: Millis,
+    ) -> Result<()> {
         let sql = format!("UPDATE generations SET updated_at = ?4 WHERE {OPEN}");
         self.database.run(of(sql, tenant, id, generation).number(now)).await
     }
@@ -267,38 +293,46 @@ impl DocumentStore for D1Documents {
         part: &Part,
         now: Millis,
     ) -> Result<()> {
-        let own = "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4";
+        let own =
+            "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4";
         let number = u64::from(part.number);
-        let chunks: Vec<_> = part.chunks.iter().map(|chunk| chunk_json(tenant, chunk)).collect();
         let tokens = part.chunks.iter().map(|chunk| chunk.tokens).sum();
         let terms = part.chunks.iter().map(|chunk| chunk.terms.len() as u64).sum();
-        let statements = vec![
+        let mut statements = vec![
             of(format!("DELETE FROM keyword_index WHERE rowid IN ({own})"), tenant, id, generation)
                 .number(number),
             of(format!("DELETE FROM chunks WHERE row IN ({own})"), tenant, id, generation).number(number),
-            of(
-                format!(
-                    "INSERT INTO chunks (tenant, document, generation, part, ordinal, vector, hash, text, start, \
-                     \"end\", tokens, terms, page, headings) SELECT ?1, ?2, ?3, ?4, value->>'ordinal', \
-                     value->>'vector', value->>'hash', value->>'text', value->>'start', value->>'end', \
-                     value->>'tokens', value->>'length', value->>'page', value->>'headings' \
-                     FROM json_each(?5) WHERE EXISTS (SELECT 1 FROM generations WHERE {OPEN})"
-                ),
-                tenant,
-                id,
-                generation,
-            )
-            .number(number)
-            .list(&chunks),
-            of(
-                "INSERT INTO keyword_index (rowid, terms) SELECT c.row, value->>'terms' FROM json_each(?4) \
-                 JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
-                 AND c.ordinal = value->>'ordinal'",
-                tenant,
-                id,
-                generation,
-            )
-            .list(&chunks),
+        ];
+        for slice in slices(part.chunks.iter().map(|chunk| chunk_json(tenant, chunk).to_string())) {
+            statements.push(
+                of(
+                    format!(
+                        "INSERT INTO chunks (tenant, document, generation, part, ordinal, vector, hash, text, start, \
+                         \"end\", tokens, terms, page, headings) SELECT ?1, ?2, ?3, ?4, value->>'ordinal', \
+                         value->>'vector', value->>'hash', value->>'text', value->>'start', value->>'end', \
+                         value->>'tokens', value->>'length', value->>'page', value->>'headings' \
+                         FROM json_each(?5) WHERE EXISTS (SELECT 1 FROM generations WHERE {OPEN})"
+                    ),
+                    tenant,
+                    id,
+                    generation,
+                )
+                .number(number)
+                .bind(slice.as_str()),
+            );
+            statements.push(
+                of(
+                    "INSERT INTO keyword_index (rowid, terms) SELECT c.row, value->>'terms' FROM json_each(?4) \
+                     JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
+                     AND c.ordinal = value->>'ordinal'",
+                    tenant,
+                    id,
+                    generation,
+                )
+                .bind(slice.as_str()),
+            );
+        }
+        statements.push(
             of(
                 "UPDATE parts SET done = 1, chunks = ?5, tokens = ?6, terms = ?7, embedded = ?8, reused = ?9 \
                  WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4",
@@ -312,9 +346,11 @@ impl DocumentStore for D1Documents {
             .number(terms)
             .number(part.embedded)
             .number(part.reused),
+        );
+        statements.push(
             of(format!("UPDATE generations SET updated_at = ?4 WHERE {OPEN}"), tenant, id, generation)
                 .number(now),
-        ];
+        );
         self.database.batch(statements).await.map(drop)
     }
 
@@ -551,8 +587,7 @@ impl DocumentStore for D1Documents {
             "SELECT {CHUNK_COLUMNS} FROM {CHUNK_SOURCE} WHERE c.tenant = ?1 AND c.document = ?2 \
              AND c.ordinal > ?3 ORDER BY c.ordinal LIMIT ?4"
         );
-        let statement =
-            about(sql, tenant, id).bind(after.map_or(-1.0, f64::from)).number(limit as u64);
+        let statement = about(sql, tenant, id).bind(after.map_or(-1.0, f64::from)).number(limit as u64);
         let found: Vec<ServedRow> = self.database.all(statement).await?;
         found.into_iter().map(ServedRow::into_chunk).collect()
     }
@@ -575,11 +610,10 @@ impl DocumentStore for D1Documents {
 
     async fn overdue(&self, before: Millis, limit: usize) -> Result<Vec<Overdue>> {
         let statement = Statement::new(
-            "SELECT tenant, document, generation, status FROM generations \
+            "SELECT tenant, document, generation, status, bytes FROM generations \
              WHERE status IN ('queued', 'processing', 'searchable') AND updated_at <= ?1 LIMIT ?2",
         );
-        let found: Vec<OverdueRow> =
-            self.database.all(statement.number(before).number(limit as u64)).await?;
+        let found: Vec<OverdueRow> = self.database.all(statement.number(before).number(limit as u64)).await?;
         found
             .into_iter()
             .map(|row| {
@@ -588,6 +622,7 @@ impl DocumentStore for D1Documents {
                     document: DocumentId::new(row.document)?,
                     generation: row.generation,
                     status: Status::parse(&row.status)?,
+                    bytes: row.bytes,
                 })
             })
             .collect()
@@ -631,5 +666,20 @@ impl DocumentStore for D1Documents {
              (SELECT 1 FROM generations WHERE object_key = json_each.value)",
         );
         self.database.all(statement.list(objects)).await.map(texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_packed_below_the_limit() {
+        let value = |length: usize| format!("\"{}\"", "x".repeat(length));
+        let packed = slices([value(300_000), value(100_000), value(200_000), value(900_000)].into_iter());
+        assert_eq!(packed.len(), 3);
+        let all: Vec<Vec<String>> = packed.iter().map(|slice| serde_json::from_str(slice).unwrap()).collect();
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
+        assert!(slices(std::iter::empty()).is_empty());
     }
 }

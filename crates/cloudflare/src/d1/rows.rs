@@ -51,14 +51,15 @@ pub(super) struct DocumentRow {
 impl DocumentRow {
     pub(super) fn into_document(self) -> Result<Document> {
         let newest_status = Status::parse(&self.newest_status)?;
-        let pending = (self.served != Some(self.newest) && (self.served.is_some() || newest_status.is_open()))
-            .then(|| Pending {
-                generation: self.newest,
-                status: newest_status,
-                parts_done: self.parts_done,
-                parts_total: self.parts_total,
-                error: failure(self.newest_error_code, self.newest_error_message),
-            });
+        let pending = (self.served != Some(self.newest)
+            && (self.served.is_some() || newest_status.is_open()))
+        .then(|| Pending {
+            generation: self.newest,
+            status: newest_status,
+            parts_done: self.parts_done,
+            parts_total: self.parts_total,
+            error: failure(self.newest_error_code, self.newest_error_message),
+        });
         Ok(Document {
             id: DocumentId::new(self.id)?,
             status: Status::parse(&self.status)?,

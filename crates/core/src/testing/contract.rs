@@ -5,8 +5,8 @@ use crate::document::{ChunkRow, DocumentId, Failure, Generation, Metadata, Statu
 use crate::filter::Filter;
 use crate::identity::{Namespace, text_hash, vector_id};
 use crate::ports::{
-    Clock, DOCUMENT_FIELD, DocumentStore, Embedder, KeywordIndex, ListQuery, ObjectStore, Part, Ports, Reranker,
-    VectorEntry, VectorIndex,
+    Clock, DOCUMENT_FIELD, DocumentStore, Embedder, KeywordIndex, ListQuery, ObjectStore, Part, Ports,
+    Reranker, VectorEntry, VectorIndex,
 };
 use crate::settings::Field;
 use crate::{Error, Tenant, keyword};
@@ -20,7 +20,8 @@ macro_rules! ensure {
         ensure!($condition, "")
     };
     ($condition:expr, $($detail:tt)+) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             return Err(format!("{} (line {}) {}", stringify!($condition), line!(), format!($($detail)+)));
         }
     };
@@ -131,7 +132,12 @@ impl<'a, P: Ports> Contract<'a, P> {
         }
     }
 
-    async fn fill(&self, subject: &Subject, generation: Generation, texts: &[&str]) -> Result<Vec<String>, Fault> {
+    async fn fill(
+        &self,
+        subject: &Subject,
+        generation: Generation,
+        texts: &[&str],
+    ) -> Result<Vec<String>, Fault> {
         let documents = self.ports.documents();
         let now = self.ports.clock().now();
         let chunks: Vec<ChunkRow> = texts
@@ -240,7 +246,7 @@ impl<'a, P: Ports> Contract<'a, P> {
         let now = self.ports.clock().now();
         let first = self.serve(&subject, &["brown bear"]).await?;
         let vector = self.chunk(&subject, first, 0, "brown bear").vector;
-        ensure!(documents.hydrate(tenant, &[vector.clone()], &[]).await.map_err(fault)?.len() == 1);
+        ensure!(documents.hydrate(tenant, std::slice::from_ref(&vector), &[]).await.map_err(fault)?.len() == 1);
         let pending = self.begin(&subject, "pending").await?;
         ensure!(documents.delete(tenant, id, now).await.map_err(fault)?);
         ensure!(!documents.delete(tenant, id, now).await.map_err(fault)?, "again");
@@ -343,7 +349,10 @@ impl<'a, P: Ports> Contract<'a, P> {
         ensure!(ids(page.clone()).await? == ["a_1", "axb"]);
         ensure!(ids(ListQuery { after: Some("axb".into()), ..page.clone() }).await? == ["b/1", "b/2"]);
         ensure!(ids(ListQuery { prefix: Some("b/".into()), ..page.clone() }).await? == ["b/1", "b/2"]);
-        ensure!(ids(ListQuery { prefix: Some("a_".into()), ..page.clone() }).await? == ["a_1"], "no wildcard");
+        ensure!(
+            ids(ListQuery { prefix: Some("a_".into()), ..page.clone() }).await? == ["a_1"],
+            "no wildcard"
+        );
         ensure!(ids(ListQuery { status: Some(Status::Failed), ..page }).await?.is_empty());
         Ok(())
     }
@@ -354,7 +363,8 @@ impl<'a, P: Ports> Contract<'a, P> {
         self.serve(&own, &["red fox and red deer", "red squirrel", "a blue whale far out"]).await?;
         let before = self.keyword(&own.tenant, "red fox").await?;
         ensure!(before.len() == 2 && before[0].1 > before[1].1, "{before:?}");
-        self.serve(&other, &["red red red", "fox", "many words that make the average length another one"]).await?;
+        self.serve(&other, &["red red red", "fox", "many words that make the average length another one"])
+            .await?;
         ensure!(self.keyword(&own.tenant, "red fox").await? == before);
         // Nor does a generation of one's own that is not served.
         let unserved = DocumentId::new("unserved").map_err(fault)?;
@@ -401,8 +411,12 @@ impl<'a, P: Ports> Contract<'a, P> {
         ] {
             let parsed = Filter::parse(&filter, &self.fields).map_err(fault)?;
             let terms = keyword::query_terms("stork");
-            let matches =
-                self.ports.keywords().search(&subject.tenant, &terms, Some(&parsed), 10).await.map_err(fault)?;
+            let matches = self
+                .ports
+                .keywords()
+                .search(&subject.tenant, &terms, Some(&parsed), 10)
+                .await
+                .map_err(fault)?;
             ensure!(matches.len() == wanted, "{filter}: {} instead of {wanted}", matches.len());
         }
         Ok(())
@@ -444,9 +458,16 @@ impl<'a, P: Ports> Contract<'a, P> {
         Ok((VectorEntry { id, metadata }, values))
     }
 
-    async fn appears(&self, subject: &Subject, id: &str, wait: &impl AsyncFn(), there: bool) -> Result<(), Fault> {
+    async fn appears(
+        &self,
+        subject: &Subject,
+        id: &str,
+        wait: &impl AsyncFn(),
+        there: bool,
+    ) -> Result<(), Fault> {
         for _ in 0..100 {
-            let visible = self.ports.vectors().visible(&subject.tenant, &[id.to_owned()]).await.map_err(fault)?;
+            let visible =
+                self.ports.vectors().visible(&subject.tenant, &[id.to_owned()]).await.map_err(fault)?;
             if (visible == [id]) == there {
                 return Ok(());
             }
@@ -519,10 +540,8 @@ impl<'a, P: Ports> Contract<'a, P> {
             (json!({"lang": {"$gte": "de", "$lt": "en"}}), 1),
         ] {
             let parsed = Filter::parse(&filter, &self.fields).map_err(fault)?;
-            let found = vectors
-                .query(&subject.tenant, &namespace, &query, 10, Some(&parsed))
-                .await
-                .map_err(fault)?;
+            let found =
+                vectors.query(&subject.tenant, &namespace, &query, 10, Some(&parsed)).await.map_err(fault)?;
             ensure!(found.len() == wanted, "{filter}: {} instead of {wanted}", found.len());
         }
         Ok(())

@@ -76,9 +76,9 @@ pub struct MemoryDocuments {
 
 impl State {
     fn is_dead(&self, key: &Key, generation: Generation) -> bool {
-        self.documents.get(key).is_none_or(|row| {
-            row.served != Some(generation) && (row.deleted || row.newest != generation)
-        })
+        self.documents
+            .get(key)
+            .is_none_or(|row| row.served != Some(generation) && (row.deleted || row.newest != generation))
     }
 
     /// Nothing refers to it, its generation will not any more, and its writer is surely gone.
@@ -132,9 +132,9 @@ impl State {
                 error: newest.failure.clone(),
             });
         let chunks = || {
-            self.chunks.values().filter(|chunk| {
-                chunk.key == *key && chunk.generation == number && row.served == Some(number)
-            })
+            self.chunks
+                .values()
+                .filter(|chunk| chunk.key == *key && chunk.generation == number && row.served == Some(number))
         };
         let done = || shown.parts.values().flatten();
         Some(Document {
@@ -196,7 +196,13 @@ impl DocumentStore for MemoryDocuments {
         Ok(Begun { generation })
     }
 
-    async fn sent(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, now: Millis) -> Result<()> {
+    async fn sent(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        now: Millis,
+    ) -> Result<()> {
         if let Some(found) = self.state.borrow_mut().generations.get_mut(&(key(tenant, id), generation)) {
             found.updated = now;
         }
@@ -449,7 +455,8 @@ impl DocumentStore for MemoryDocuments {
             .map(|(vector, _)| vector.clone())
             .take(limit)
             .collect();
-        let rows_left = state.chunks.values().any(|chunk| chunk.key == key && state.is_dead(&key, chunk.generation));
+        let rows_left =
+            state.chunks.values().any(|chunk| chunk.key == key && state.is_dead(&key, chunk.generation));
         let mut objects: Vec<String> = state
             .generations
             .iter()
@@ -498,9 +505,7 @@ impl DocumentStore for MemoryDocuments {
         let state = self.state.borrow();
         let mut chunks: Vec<ServedChunk> = state
             .served_rows(tenant)
-            .filter(|(_, chunk)| {
-                chunk.key.1 == *id && after.is_none_or(|after| chunk.chunk.ordinal > after)
-            })
+            .filter(|(_, chunk)| chunk.key.1 == *id && after.is_none_or(|after| chunk.chunk.ordinal > after))
             .filter_map(|(row, chunk)| state.served_chunk(row, chunk))
             .collect();
         chunks.sort_by_key(|chunk| chunk.ordinal);
@@ -544,6 +549,7 @@ impl DocumentStore for MemoryDocuments {
                 document: key.1.clone(),
                 generation: *generation,
                 status: found.status,
+                bytes: found.upload.bytes,
             })
             .collect();
         Ok(overdue)
