@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let start = || {
         let mut options = StackOptions::new("target/tests/notes").workers(["worker/examples/notes"]);
         options.fresh = true;
-        options.health = "/notes".to_owned();
+        "/notes".clone_into(&mut options.health);
         Stack::start(&options)
     };
     let cases: &[Case<Stack>] = &[("notes are kept, found, asked and forgotten", notes)];

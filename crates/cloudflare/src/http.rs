@@ -104,6 +104,9 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let message = error.to_string();
+        if let Error::Service { service, retry, code, .. } = &error {
+            return unavailable(service, *retry, *code, &message);
+        }
         match error {
             Error::Invalid { field, message } => {
                 Self { param: Some(field), ..Self::new(400, "invalid_value", message) }
@@ -115,18 +118,42 @@ impl From<Error> for ApiError {
             Error::Document { code, message } => Self::new(422, code, message),
             Error::Fingerprint { .. } => Self::new(409, "embedding_settings_changed", message),
             Error::TooLong { .. } => Self::new(400, "context_length_exceeded", message),
-            Error::Service { service, retry: Retry::Backoff, .. } => {
-                Self { retry_after: Some(5), ..Self::new(503, format!("{service}_unavailable"), message) }
-            }
-            Error::Service { service, retry: Retry::AfterMidnightUtc, .. } => {
-                let (now, day) = (worker::Date::now().as_millis() / 1000, 86_400);
-                let retry_after = Some((day - now % day) as u32);
-                Self { retry_after, ..Self::new(429, format!("{service}_quota_exceeded"), message) }
-            }
-            Error::Service { service, .. } => Self::new(502, format!("{service}_failed"), message),
             _ => Self::new(500, "internal", message),
         }
     }
+}
+
+/// A service behind us failed. Its own words may hold statements and paths: they go to the log, its code to the client.
+fn unavailable(service: &str, retry: Retry, code: Option<u32>, words: &str) -> ApiError {
+    worker::console_error!("{words}");
+    let code = code.map(|code| format!(" (code {code})")).unwrap_or_default();
+    match retry {
+        Retry::Backoff => ApiError {
+            retry_after: Some(5),
+            ..ApiError::new(
+                503,
+                format!("{service}_unavailable"),
+                format!("the {service} is unavailable{code}"),
+            )
+        },
+        Retry::AfterMidnightUtc => ApiError {
+            retry_after: Some(seconds_to_midnight()),
+            ..ApiError::new(
+                429,
+                format!("{service}_quota_exceeded"),
+                format!("the day's allowance of the {service} is used up{code}"),
+            )
+        },
+        Retry::Never => {
+            ApiError::new(502, format!("{service}_failed"), format!("the {service} refused the call{code}"))
+        }
+    }
+}
+
+/// Seconds until 00:00 UTC.
+pub fn seconds_to_midnight() -> u32 {
+    const DAY: u64 = 86_400;
+    (DAY - worker::Date::now().as_millis() / 1000 % DAY) as u32
 }
 
 impl From<worker::Error> for ApiError {

@@ -15,6 +15,8 @@ use std::task::{Context, Poll};
 
 fn fault(service: &'static str, error: &AiError) -> Error {
     let retry = match error.retry_class() {
+        // Another invocation has subrequests of its own; a reply that made no sense may make some next time.
+        _ if matches!(error, AiError::SubrequestLimit { .. } | AiError::Malformed { .. }) => Retry::Backoff,
         RetryClass::Never => Retry::Never,
         RetryClass::Backoff | RetryClass::Once => Retry::Backoff,
         RetryClass::AfterMidnightUtc => Retry::AfterMidnightUtc,

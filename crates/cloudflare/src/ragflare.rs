@@ -116,8 +116,11 @@ impl Ragflare {
             metadata: document.metadata,
         };
         let stored = self.pipeline().put(tenant, id, &upload, bytes).await?;
-        match &stored.error {
-            Some(failure) => Err(Error::invalid("text", failure.message.clone())),
+        let pending = stored.pending.as_ref().and_then(|pending| pending.error.as_ref());
+        match stored.error.as_ref().or(pending) {
+            Some(failure) => {
+                Err(Error::Document { code: failure.code.clone().into(), message: failure.message.clone() })
+            }
             None => Ok(stored),
         }
     }
@@ -129,7 +132,8 @@ impl Ragflare {
     pub async fn delete(&self, tenant: &Tenant, id: &DocumentId) -> Result<bool> {
         let found = self.pipeline().delete(tenant, id).await?;
         if found {
-            self.pipeline().clean(tenant, id).await?;
+            // It is gone already; what is left of it is no longer the caller's concern.
+            let _ = self.pipeline().clean(tenant, id).await;
         }
         Ok(found)
     }

@@ -21,7 +21,15 @@ impl VectorizeVectors {
 }
 
 fn fault(error: &VectorizeError) -> Error {
+    let passing = matches!(
+        error,
+        VectorizeError::SubrequestLimit { .. }
+            | VectorizeError::Malformed { .. }
+            | VectorizeError::Platform { code: None, .. }
+    );
     let retry = match error.retry_class() {
+        // Another invocation has subrequests of its own; what has no code is no refusal of the input.
+        _ if passing => Retry::Backoff,
         RetryClass::Never => Retry::Never,
         RetryClass::AfterMidnightUtc => Retry::AfterMidnightUtc,
         RetryClass::Backoff | RetryClass::Once => Retry::Backoff,

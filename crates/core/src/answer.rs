@@ -154,7 +154,25 @@ pub async fn prepare<P: Ports>(
         answer: max_tokens as usize,
         context: answer.context_tokens,
     };
-    let packed = pack(budget, &answer.system_prompt, history, question, &found.hits)?;
+    // The client's instructions follow ours; they are not history that may be dropped.
+    let (instructions, history): (Vec<&Message>, Vec<&Message>) =
+        history.iter().partition(|message| message.role == Role::System);
+    let mut system = answer.system_prompt.clone();
+    for message in instructions {
+        system.push_str("\n\n");
+        system.push_str(&message.content);
+    }
+    let history: Vec<Message> = history.into_iter().cloned().collect();
+    let packed = pack(budget, &system, &history, question, &found.hits)?;
+    let mut degraded = found.degraded;
+    if packed.history_dropped > 0 {
+        degraded.push("history_trimmed".to_owned());
+    }
+    if let (Some(hit), true) = (found.hits.first(), packed.sources.is_empty()) {
+        // Something was found, but nothing of it fits: that is not "not found".
+        let needed = packed.tokens + crate::tokens::cl100k::count(&hit.text);
+        return Err(Error::TooLong { needed, available: packed.tokens + budget.context });
+    }
     let sources: Vec<Source> = packed
         .sources
         .into_iter()
@@ -173,7 +191,7 @@ pub async fn prepare<P: Ports>(
         prompt_tokens: packed.tokens,
         usage: found.usage,
         timings_ms: found.timings_ms,
-        degraded: found.degraded,
+        degraded,
     })
 }
 

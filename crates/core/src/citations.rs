@@ -4,8 +4,8 @@ use crate::document::DocumentId;
 use crate::search::Hit;
 use serde::{Deserialize, Serialize};
 
-/// The longest marker, `[S999]`, in bytes.
-const LONGEST: usize = 6;
+/// The longest marker that is recognised, in bytes: nine digits. Only those of a source get through.
+const LONGEST: usize = 12;
 
 /// A marker of the answer, mapped to its source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,8 +77,9 @@ impl CitationFilter {
             rest = &rest[position..];
             match marker(rest) {
                 Marker::Complete { number, length } => {
-                    if let Some(citation) = number.checked_sub(1).and_then(|index| self.citations.get(index))
-                    {
+                    let citation = number.checked_sub(1).and_then(|index| self.citations.get(index));
+                    // `[S01]` is none of ours.
+                    if let Some(citation) = citation.filter(|citation| citation.marker.len() == length) {
                         text.push_str(&rest[..length]);
                         steps.push(Checked::Text(std::mem::take(&mut text)));
                         steps.push(Checked::Citation(citation.clone()));
@@ -168,8 +169,8 @@ mod tests {
 
     #[test]
     fn valid_markers_are_cited_and_invalid_ones_vanish() {
-        let (text, cited) = run(&["Yes [S1][S3]. No [S0] [S12] [x] [S", "2] [S"], 2);
-        assert_eq!(text, "Yes [S1]. No   [x] [S2] [S");
+        let (text, cited) = run(&["Yes [S1][S3]. No [S0] [S12345] [S01] [x] [S", "2] [S"], 2);
+        assert_eq!(text, "Yes [S1]. No    [x] [S2] [S");
         assert_eq!(cited, [1, 2]);
     }
 

@@ -1,5 +1,6 @@
 //! The crate's one error: variants are what a caller can act on.
 
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// When a failed call to a service is worth repeating.
@@ -32,7 +33,7 @@ pub enum Error {
     #[error("{code}: {message}")]
     Document {
         /// A stable code, e.g. `not_utf8`, `no_text`.
-        code: &'static str,
+        code: Cow<'static, str>,
         /// A sentence for the person who uploaded it.
         message: String,
     },
@@ -58,8 +59,8 @@ pub enum Error {
         /// Fingerprint of the configuration.
         configured: String,
     },
-    /// The question does not fit the model's window even without sources.
-    #[error("the question and history need {needed} tokens, {available} are available")]
+    /// The question does not fit the model's window even without sources, or no source fits beside it.
+    #[error("{needed} tokens are needed, {available} are available")]
     TooLong {
         /// Tokens counted.
         needed: usize,

@@ -60,6 +60,8 @@ pub struct Swept {
     pub vectors: usize,
     /// Unreferenced objects deleted.
     pub objects: usize,
+    /// Documents whose turn failed; a later sweep tries again.
+    pub failed: usize,
 }
 
 /// The ingest pipeline.
@@ -103,12 +105,24 @@ impl<'a, P: Ports> Ingest<'a, P> {
     /// # Errors
     /// [`Error::Fingerprint`] when the tenant's vectors were made with other settings; storage errors.
     pub async fn register(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload) -> Result<Registered> {
-        let documents = self.ports.documents();
-        let configured = self.ports.embedder().fingerprint();
-        let stored = documents.fingerprint(tenant, &configured).await?;
-        if stored != configured.as_str() {
-            return Err(Error::Fingerprint { stored, configured: configured.as_str().into() });
+        let registered = self.enter(tenant, id, upload).await?;
+        if let Registered::Queued(document) = &registered
+            && let Some(generation) = pending_generation(document)
+        {
+            let (tenant, document) = (tenant.clone(), id.clone());
+            // Lost or refused: the sweeper sends it.
+            let _ = self
+                .ports
+                .jobs()
+                .send(&Job::Process { tenant, document, generation, bytes: upload.bytes }, 0)
+                .await;
         }
+        Ok(registered)
+    }
+
+    async fn enter(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload) -> Result<Registered> {
+        let documents = self.ports.documents();
+        self.check_fingerprint(tenant).await?;
         if let Some(document) = documents.get(tenant, id).await?
             && unchanged(&document, upload)
         {
@@ -116,12 +130,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
             return Ok(Registered::Unchanged(document));
         }
         let now = self.ports.clock().now();
-        let generation = documents.begin(tenant, id, upload, now).await?.generation;
-        let job =
-            Job::Process { tenant: tenant.clone(), document: id.clone(), generation, bytes: upload.bytes };
-        if self.ports.jobs().send(&job, 0).await.is_ok() {
-            documents.sent(tenant, id, generation, now).await?;
-        }
+        documents.begin(tenant, id, upload, now).await?;
         let document = documents.get(tenant, id).await?.ok_or_else(|| Error::Service {
             service: "documents",
             retry: Retry::Backoff,
@@ -143,7 +152,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
         bytes: &[u8],
     ) -> Result<Document> {
         self.ports.objects().put(tenant, &upload.object_key, bytes, &upload.media_type).await?;
-        let document = match self.register(tenant, id, upload).await? {
+        // No job: another consumer beside this one would only be in its way.
+        let document = match self.enter(tenant, id, upload).await? {
             Registered::Unchanged(document) => return Ok(document),
             Registered::Queued(document) => document,
         };
@@ -170,22 +180,24 @@ impl<'a, P: Ports> Ingest<'a, P> {
         }
 
         let mut errors: Vec<Option<Error>> = open.iter().map(|_| None).collect();
-        for group in groups(&open) {
-            if let Err(error) = self.write(tenant, &mut open, &group).await {
-                let mut members: Vec<usize> = group.iter().map(|(document, _)| *document).collect();
-                members.dedup();
-                if let [only] = members[..] {
-                    errors[only].get_or_insert(error);
-                    continue;
-                }
-                // Find the culprit: the others must not suffer for it.
-                for member in members {
-                    let own: Group =
-                        group.iter().copied().filter(|(document, _)| *document == member).collect();
-                    if let Err(error) = self.write(tenant, &mut open, &own).await {
-                        errors[member].get_or_insert(error);
-                    }
-                }
+        for mut group in groups(&open) {
+            group.retain(|(document, _)| errors[*document].is_none());
+            let Err(error) = self.write(tenant, &mut open, &group).await else { continue };
+            if error.retry() != Retry::Never {
+                // An outage: what is not done yet comes again, and goes on where it stopped.
+                errors.iter_mut().for_each(|slot| *slot = slot.take().or_else(|| Some(error.clone())));
+                break;
+            }
+            let mut members: Vec<usize> = group.iter().map(|(document, _)| *document).collect();
+            members.dedup();
+            if let [only] = members[..] {
+                errors[only] = Some(error);
+                continue;
+            }
+            // Find the culprit: the others must not suffer for it.
+            for member in members {
+                let own: Group = group.iter().copied().filter(|(document, _)| *document == member).collect();
+                errors[member] = self.write(tenant, &mut open, &own).await.err();
             }
         }
 
@@ -196,6 +208,23 @@ impl<'a, P: Ports> Ingest<'a, P> {
             };
         }
         results
+    }
+
+    /// [`Self::delete`] of all documents whose ids begin so; returns how many.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn delete_prefix(&self, tenant: &Tenant, prefix: &str) -> Result<usize> {
+        let now = self.ports.clock().now();
+        let deleted = self.ports.documents().delete_prefix(tenant, prefix, now).await?;
+        // The first at once, the rest by the sweeper: a job for each would be more than one invocation may send.
+        for document in deleted.iter().take(SLICE) {
+            let job = Job::Clean { tenant: tenant.clone(), document: document.clone() };
+            if self.ports.jobs().send(&job, 0).await.is_err() {
+                break;
+            }
+        }
+        Ok(deleted.len())
     }
 
     /// Looks whether a served generation's vectors are visible and notes it.
@@ -249,33 +278,50 @@ impl<'a, P: Ports> Ingest<'a, P> {
     }
 
     /// Repairs what crashes, lost messages and lag left behind: jobs not moved for `older_than` milliseconds are sent
-    /// again, dead generations cleaned up, objects that no document names deleted.
+    /// again, dead generations cleaned up, and, with `objects`, a walk through the whole bucket, objects that no document
+    /// names deleted. One document's trouble does not stop the others'.
     ///
     /// # Errors
-    /// Storage and index errors; a later sweep goes on.
-    pub async fn sweep(&self, older_than: Millis) -> Result<Swept> {
+    /// Storage errors; a later sweep goes on.
+    pub async fn sweep(&self, older_than: Millis, objects: bool) -> Result<Swept> {
         let documents = self.ports.documents();
         let now = self.ports.clock().now();
         let mut swept = Swept::default();
         for overdue in documents.overdue(now.saturating_sub(older_than), SLICE).await? {
             let (tenant, document, generation) = (overdue.tenant, overdue.document, overdue.generation);
-            let bytes = overdue.bytes;
-            if overdue.status.is_open() {
-                let job =
-                    Job::Process { tenant: tenant.clone(), document: document.clone(), generation, bytes };
-                self.ports.jobs().send(&job, 0).await?;
-                documents.sent(&tenant, &document, generation, now).await?;
+            let open = overdue.status.is_open();
+            let job = if open {
+                let (tenant, document) = (tenant.clone(), document.clone());
+                Job::Process { tenant, document, generation, bytes: overdue.bytes }
             } else {
-                self.ports.jobs().send(&Job::Confirm { tenant, document, generation }, 0).await?;
+                Job::Confirm { tenant: tenant.clone(), document: document.clone(), generation }
+            };
+            if self.ports.jobs().send(&job, 0).await.is_err() {
+                swept.failed += 1;
+                continue;
             }
             swept.resent += 1;
+            if open {
+                documents.sent(&tenant, &document, generation, now).await?;
+            }
         }
         for (tenant, document) in documents.unclean(now.saturating_sub(SETTLED_AFTER), SLICE / 10).await? {
-            let (vectors, _) = self.clean(&tenant, &document).await?;
-            swept.cleaned += 1;
-            swept.vectors += vectors;
+            match self.clean(&tenant, &document).await {
+                Ok((vectors, _)) => {
+                    swept.cleaned += 1;
+                    swept.vectors += vectors;
+                }
+                Err(_) => swept.failed += 1,
+            }
         }
-        let mut cursor = None;
+        if objects {
+            swept.objects = self.sweep_objects(now).await?;
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_objects(&self, now: Millis) -> Result<usize> {
+        let (mut cursor, mut deleted) = (None, 0);
         loop {
             let (page, next) = self.ports.objects().list(cursor).await?;
             let old: Vec<String> = page
@@ -283,16 +329,25 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 .filter(|object| object.uploaded + OBJECT_GRACE < now)
                 .map(|object| object.key)
                 .collect();
-            let lost = documents.unreferenced(&old).await?;
+            let lost = self.ports.documents().unreferenced(&old).await?;
             if !lost.is_empty() {
                 self.ports.objects().delete(&lost).await?;
-                swept.objects += lost.len();
+                deleted += lost.len();
             }
             cursor = next;
             if cursor.is_none() {
-                return Ok(swept);
+                return Ok(deleted);
             }
         }
+    }
+
+    async fn check_fingerprint(&self, tenant: &Tenant) -> Result<()> {
+        let configured = self.ports.embedder().fingerprint();
+        let stored = self.ports.documents().adopt_fingerprint(tenant, &configured).await?;
+        if stored == configured.as_str() {
+            return Ok(());
+        }
+        Err(Error::Fingerprint { stored, configured: configured.as_str().into() })
     }
 
     /// The metadata that vectors carry: declared fields only.
@@ -314,18 +369,31 @@ impl<'a, P: Ports> Ingest<'a, P> {
     ) -> Result<Option<Open>> {
         let documents = self.ports.documents();
         let now = self.ports.clock().now();
-        let Some(work) = documents.claim(tenant, id, generation, now).await? else {
+        let Some(mut work) = documents.claim(tenant, id, generation, now).await? else {
             return Ok(None);
         };
+        self.check_fingerprint(tenant).await?;
+        let settings = self.upload_settings(&work.upload.metadata);
+        if settings != work.upload.settings {
+            // The worker was deployed anew since the upload: parts cut by other rules do not fit together.
+            documents.restart(tenant, id, generation, &settings).await?;
+            match documents.claim(tenant, id, generation, now).await? {
+                Some(again) => work = again,
+                None => return Ok(None),
+            }
+        }
         let bytes =
             self.ports.objects().get(tenant, &work.upload.object_key).await?.ok_or(Error::Document {
-                code: "original_missing",
+                code: "original_missing".into(),
                 message: "the stored original is gone; upload it again".into(),
             })?;
         let (text, format) = extract(bytes, &work.upload.media_type)?;
         let chunks = Chunker::new(self.settings.chunk)?.chunks(&text, format);
         if chunks.is_empty() {
-            return Err(Error::Document { code: "no_text", message: "the document contains no text".into() });
+            return Err(Error::Document {
+                code: "no_text".into(),
+                message: "the document contains no text".into(),
+            });
         }
         documents.plan(tenant, id, generation, chunks.len().div_ceil(PART_CHUNKS) as u32).await?;
         let mut metadata = self.declared(&work.upload.metadata);
@@ -398,15 +466,18 @@ impl<'a, P: Ports> Ingest<'a, P> {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let values = self.ports.embedder().embed_documents(tenant, &texts).await?;
             check_shape(&values, texts.len(), self.settings.embedding.dimensions)?;
-            for (index, vectors) in by_document(&entries) {
-                let (id, generation) = (&open[index].id, open[index].generation);
-                documents.intend(tenant, id, generation, &vectors, self.ports.clock().now()).await?;
+            let ledger = by_document(&entries);
+            for (index, vectors) in &ledger {
+                let (id, generation) = (&open[*index].id, open[*index].generation);
+                documents.intend(tenant, id, generation, vectors, self.ports.clock().now()).await?;
             }
             let entries: Vec<VectorEntry> = entries.iter().map(|(_, entry)| entry.clone()).collect();
             let namespace = Namespace::new(tenant, &fingerprint);
             self.ports.vectors().upsert(tenant, &namespace, &entries, &values).await?;
-            let vectors: Vec<String> = entries.into_iter().map(|entry| entry.id).collect();
-            documents.written(tenant, &vectors, self.ports.clock().now()).await?;
+            for (index, vectors) in ledger {
+                let (id, generation) = (&open[index].id, open[index].generation);
+                documents.written(tenant, id, generation, &vectors, self.ports.clock().now()).await?;
+            }
         }
         for (index, part) in &parts {
             let (id, generation) = (&open[*index].id, open[*index].generation);
@@ -427,8 +498,11 @@ impl<'a, P: Ports> Ingest<'a, P> {
             // Lost or refused: the sweeper looks at it.
             let _ = self.ports.jobs().send(&job, CONFIRM_DELAY).await;
         }
-        // Of the generation replaced, or of this one when it came too late. What fails or is left, the sweeper takes.
-        let _ = self.clean(tenant, id).await;
+        // Of the generation replaced, or of this one when it came too late. What fails, the sweeper takes.
+        if let Ok((_, true)) = self.clean(tenant, id).await {
+            let job = Job::Clean { tenant: tenant.clone(), document: id.clone() };
+            let _ = self.ports.jobs().send(&job, 0).await;
+        }
         Ok(if served { Outcome::Served } else { Outcome::Obsolete })
     }
 
@@ -444,7 +518,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
             return Err(error);
         }
         let code = match &error {
-            Error::Document { code, .. } => (*code).to_owned(),
+            Error::Document { code, .. } => code.to_string(),
+            Error::Fingerprint { .. } => "embedding_settings_changed".to_owned(),
             Error::Service { service, code, .. } => {
                 code.map_or_else(|| format!("{service}_failed"), |code| format!("{service}_{code}"))
             }
@@ -456,6 +531,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
         };
         let failure = Failure { code, message };
         self.ports.documents().fail(tenant, id, generation, &failure, self.ports.clock().now()).await?;
+        // What earlier parts wrote; the sweeper knows of dead generations only.
+        let _ = self.clean(tenant, id).await;
         Ok(Outcome::Failed)
     }
 }
@@ -467,11 +544,11 @@ impl<'a, P: Ports> Ingest<'a, P> {
 /// [`Error::Document`]: `unsupported_type`, `not_utf8`.
 pub fn extract(bytes: Vec<u8>, media_type: &str) -> Result<(String, Format)> {
     let format = format_of(media_type).ok_or_else(|| Error::Document {
-        code: "unsupported_type",
+        code: "unsupported_type".into(),
         message: format!("`{media_type}` can't be read"),
     })?;
     let mut text = String::from_utf8(bytes).map_err(|error| Error::Document {
-        code: "not_utf8",
+        code: "not_utf8".into(),
         message: format!("byte {} is not valid UTF-8", error.utf8_error().valid_up_to()),
     })?;
     if text.starts_with('\u{feff}') {

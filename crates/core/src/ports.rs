@@ -321,7 +321,7 @@ pub struct Garbage {
 pub trait DocumentStore {
     /// Numbers a new generation, `queued`, in one transaction. A deleted id comes back to life as a new incarnation.
     async fn begin(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload, now: Millis) -> Result<Begun>;
-    /// Notes that the generation's job was accepted by the queue.
+    /// Notes when the generation was last moved: the sweeper leaves it alone for a while from then on.
     async fn sent(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, now: Millis)
     -> Result<()>;
     /// The document, unless deleted.
@@ -336,9 +336,17 @@ pub trait DocumentStore {
         generation: Generation,
         now: Millis,
     ) -> Result<Option<Work>>;
+    /// Forgets what an open generation's earlier attempts wrote, and what they were made with.
+    async fn restart(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        settings: &str,
+    ) -> Result<()>;
     /// Creates the rows of a generation's parts, unfinished, if they are not there.
     async fn plan(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, parts: u32) -> Result<()>;
-    /// Enters vectors into the ledger *before* they are upserted.
+    /// Enters vectors into the ledger *before* they are upserted; those that are in it become intents again.
     async fn intend(
         &self,
         tenant: &Tenant,
@@ -347,9 +355,17 @@ pub trait DocumentStore {
         vectors: &[String],
         now: Millis,
     ) -> Result<()>;
-    /// Notes that the vectors were accepted.
-    async fn written(&self, tenant: &Tenant, vectors: &[String], now: Millis) -> Result<()>;
-    /// Writes a part's chunks and keyword terms, invisible so far, and marks it done. Repeating it changes nothing.
+    /// Notes that the vectors were accepted. If their generation is dead by then, they stay intents, for the sweeper.
+    async fn written(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        vectors: &[String],
+        now: Millis,
+    ) -> Result<()>;
+    /// Writes a part's chunks and keyword terms, invisible so far, and marks it done. Repeating it changes nothing, nor
+    /// does a copy that comes when the generation is served, failed or dead.
     async fn write_part(
         &self,
         tenant: &Tenant,
@@ -394,7 +410,9 @@ pub trait DocumentStore {
     ) -> Result<()>;
     /// Hides the document at once; a tombstone keeps the counter. Returns whether it was there.
     async fn delete(&self, tenant: &Tenant, id: &DocumentId, now: Millis) -> Result<bool>;
-    /// Deletes up to `limit` chunk rows of dead generations and names what else of the document can go. An intent that
+    /// [`Self::delete`] of all documents whose ids begin so; their ids.
+    async fn delete_prefix(&self, tenant: &Tenant, prefix: &str, now: Millis) -> Result<Vec<DocumentId>>;
+    /// Deletes up to `limit` chunk rows of dead and failed generations and names what else of the document can go. An intent that
     /// is younger than `settled` is left: its writer may still be at work.
     async fn garbage(
         &self,
@@ -421,8 +439,10 @@ pub trait DocumentStore {
     async fn overdue(&self, before: Millis, limit: usize) -> Result<Vec<Overdue>>;
     /// Documents with something to clean up. All tenants.
     async fn unclean(&self, settled: Millis, limit: usize) -> Result<Vec<(Tenant, DocumentId)>>;
+    /// The fingerprint of the tenant's vectors, if it has any.
+    async fn fingerprint(&self, tenant: &Tenant) -> Result<Option<String>>;
     /// The fingerprint of the tenant's vectors; `configured` becomes it when the tenant has none yet.
-    async fn fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String>;
+    async fn adopt_fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String>;
     /// Which of these objects no generation names. All tenants.
     async fn unreferenced(&self, objects: &[String]) -> Result<Vec<String>>;
 }

@@ -32,7 +32,9 @@ pub fn question(sources: &str, question: &str) -> String {
 pub fn messages(system: &str, history: &[Message], last: String) -> Vec<Message> {
     let mut messages = Vec::with_capacity(history.len() + 2);
     messages.push(Message { role: Role::System, content: system.to_owned() });
-    messages.extend_from_slice(history);
+    // Markers of earlier answers meant other sources.
+    let plain = |message: &Message| Message { role: message.role, content: unmarked(&message.content) };
+    messages.extend(history.iter().map(plain));
     messages.push(Message { role: Role::User, content: last });
     messages
 }

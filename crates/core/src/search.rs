@@ -228,6 +228,9 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let hydrated = clock.now();
 
         let judged = beginning(&request.query, RERANK_QUERY_TOKENS);
+        if request.rerank && judged.len() < request.query.len() {
+            degraded.push("rerank_query_truncated".to_owned());
+        }
         if request.rerank && self.rerank(tenant, judged, &mut hits, &mut usage).await.is_err() {
             degraded.push("rerank".to_owned());
         }
@@ -273,10 +276,10 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let embedder = self.ports.embedder();
         let configured = embedder.fingerprint();
         let (stored, vector) = futures::try_join!(
-            self.ports.documents().fingerprint(tenant, &configured),
+            self.ports.documents().fingerprint(tenant),
             embedder.embed_query(tenant, query)
         )?;
-        if stored != configured.as_str() {
+        if let Some(stored) = stored.filter(|stored| stored != configured.as_str()) {
             return Err(Error::Fingerprint { stored, configured: configured.as_str().into() });
         }
         usage.embedding_tokens = embedding_tokens(query);
@@ -389,14 +392,19 @@ fn beginning(text: &str, limit: usize) -> &str {
     if index.total() <= limit {
         return text;
     }
-    let ends: Vec<usize> = text.char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| at).collect();
-    let words = ends.partition_point(|end| index.count(text, 0..*end) <= limit);
-    if words > 0 {
-        return &text[..ends[words - 1]];
+    let fits = |end: usize| index.count(text, 0..end) <= limit;
+    let ends: Vec<usize> = text.char_indices().map(|(at, c)| at + c.len_utf8()).collect();
+    // A growing piece of a word may also have fewer tokens than before: what the search finds is checked.
+    let mut most = ends.partition_point(|end| fits(*end));
+    while most > 0 && !fits(ends[most - 1]) {
+        most -= 1;
     }
-    // One enormous word.
-    let characters = text.char_indices().map(|(at, c)| at + c.len_utf8());
-    &text[..characters.take_while(|end| index.count(text, 0..*end) <= limit).last().unwrap_or(0)]
+    let cut = most.checked_sub(1).map_or(0, |last| ends[last]);
+    // At a word's end, unless words are so long, or not written apart, that it would cost half of the text.
+    match text[..cut].rfind(char::is_whitespace) {
+        Some(blank) if blank > cut / 2 => &text[..blank],
+        _ => &text[..cut],
+    }
 }
 
 fn embedding_tokens(text: &str) -> u64 {
@@ -413,6 +421,8 @@ mod tests {
         let kept = beginning(&query, 100);
         assert!(query.starts_with(kept) && WordPiece::count(kept) == 100);
         assert_eq!(beginning("short", 100), "short");
+        let chinese = format!("请问：\n{}", "检索".repeat(100));
+        assert!(beginning(&chinese, 100).chars().count() > 90);
         let word = "ab1".repeat(33);
         assert!(WordPiece::count(beginning(&word, 10)) <= 10);
     }

@@ -6,6 +6,9 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
+/// Raised when chunker or keyword terms change, so that documents cut by the old rules are told from new ones.
+const VERSION: &str = "1";
+
 /// All settings of the pipelines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -185,6 +188,7 @@ impl Settings {
         within("search.rerank_weight", self.search.rerank_weight, 0.0..=1.0)?;
         within("answer.max_tokens_limit", self.answer.max_tokens_limit, 1..=16_384)?;
         within("answer.max_tokens", self.answer.max_tokens, 1..=self.answer.max_tokens_limit)?;
+        within("answer.context_tokens", self.answer.context_tokens, 100..=100_000)?;
         within("answer.top_k", self.answer.top_k, 1..=50)?;
         within("answer.temperature", self.answer.temperature, 0.0..=5.0)?;
         within("fields (their number)", self.fields.len(), 0..=Self::MAX_FIELDS)?;
@@ -211,7 +215,9 @@ impl Settings {
         let chunk = serde_json::to_string(&self.chunk).unwrap_or_default();
         let fields = serde_json::to_string(&self.fields).unwrap_or_default();
         let fingerprint = self.embedding.fingerprint();
-        short(&digest(&[fingerprint.as_str().as_bytes(), chunk.as_bytes(), fields.as_bytes()]), 12)
+        let parts =
+            [VERSION.as_bytes(), fingerprint.as_str().as_bytes(), chunk.as_bytes(), fields.as_bytes()];
+        short(&digest(&parts), 12)
     }
 }
 

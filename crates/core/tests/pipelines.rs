@@ -1,5 +1,7 @@
 //! The ingest and answer pipelines over the in-memory ports, and the contract of those ports.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use futures::StreamExt;
 use futures::executor::block_on;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
@@ -115,7 +117,7 @@ fn the_in_memory_ports_keep_the_contract() {
     let cases = block_on(Contract::new(&ports, "run", fields).run(async || {}));
     let faults: Vec<_> = cases.iter().filter(|case| case.fault.is_some()).collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(cases.len() >= 17);
+    assert!(cases.len() >= 22);
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn a_document_is_found_by_both_legs_and_indexed_when_its_vectors_show() {
     world.ports.vectors.settle();
     assert_eq!(world.search(&SearchRequest { mode: Mode::Vector, ..query("fox") }), ["fox"]);
     world.ports.clock.advance(60_000);
-    assert_eq!(block_on(world.ingest().sweep(1_000)).unwrap().resent, 1);
+    assert_eq!(block_on(world.ingest().sweep(1_000, false)).unwrap().resent, 1);
     world.deliver();
     assert_eq!(world.status("fox"), Some(Status::Indexed));
 }
@@ -241,7 +243,7 @@ fn the_sweeper_repairs_lost_messages_and_lost_objects() {
     world.ports.jobs.jobs.borrow_mut().clear();
     block_on(world.ports.objects.put(&world.tenant, "originals/t/lost", b"x", "text/plain")).unwrap();
     world.ports.clock.advance(SETTLED_AFTER);
-    let swept = block_on(world.ingest().sweep(60_000)).unwrap();
+    let swept = block_on(world.ingest().sweep(60_000, true)).unwrap();
     assert_eq!((swept.resent, swept.objects), (1, 1));
     assert_eq!(world.deliver(), [Outcome::Served]);
     assert_eq!(world.search(&query("fox")), ["a"]);

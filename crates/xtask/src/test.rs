@@ -10,9 +10,6 @@ use crate::report::{self, Table};
 use crate::workspace::{self, Package};
 use crate::{models, npm, paths, setup, wrangler};
 
-/// The package whose tests start stacks.
-const END_TO_END: &str = "ragflare-tests";
-
 /// Runs everything, the later steps also when an earlier one failed.
 ///
 /// # Errors
@@ -24,11 +21,17 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         table.step("format", format_check);
         table.step("lint (native)", || lint_native(&packages));
         table.step("lint (wasm)", || lint_wasm(&packages));
-        table.step("tests of the crates", || unit_tests(&packages, filter));
+        for package in native(&packages).filter(|package| !package.is_test()) {
+            // One at a time: each is compiled with the features it has in the product, so what the twin needs is
+            // compiled once.
+            table.step(&format!("tests of {}", package.name), || cargo_test(package, filter));
+        }
         let twin = table.step("build the twin", build::twin);
         let workers = table.step("build the workers", || build::workers(Workers::All));
         if twin.is_some() && workers.is_some() {
-            table.step("tests end to end", || end_to_end(filter));
+            for package in native(&packages).filter(|package| package.is_test()) {
+                table.step("tests end to end", || cargo_test(package, filter));
+            }
             for worker in packages.iter().filter(|package| package.ships()) {
                 table.step(&format!("deploy --dry-run {}", worker.name), || dry_run(worker));
             }
@@ -116,19 +119,10 @@ fn lint_wasm(packages: &[Package]) -> Result<()> {
         .run()
 }
 
-fn unit_tests(packages: &[Package], filter: Option<&str>) -> Result<()> {
-    let crates = native(packages).filter(|package| !package.is_test());
-    cargo_test(choose(crates), filter)
-}
-
-fn end_to_end(filter: Option<&str>) -> Result<()> {
-    cargo_test(vec!["--package".to_owned(), END_TO_END.to_owned()], filter)
-}
-
-fn cargo_test(chosen: Vec<String>, filter: Option<&str>) -> Result<()> {
+fn cargo_test(package: &Package, filter: Option<&str>) -> Result<()> {
     Run::new("cargo")
         .args(["test", "--profile", "native", "--no-fail-fast"])
-        .args(chosen)
+        .args(choose(std::iter::once(package)))
         .args(filter)
         .dir(&paths::checkout())
         .envs(build::native_env())

@@ -63,7 +63,7 @@ pub(crate) async fn route(
                     seconds.saturating_mul(1000)
                 }
             };
-            json(200, &invocation.rag.pipeline().sweep(older_than).await?)
+            json(200, &invocation.rag.pipeline().sweep(older_than, true).await?)
         }
         (Method::Get, "dead-letters") => {
             operator(&access)?;

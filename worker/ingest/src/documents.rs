@@ -16,8 +16,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 use worker::{Delay, Method, Request, Response, ResponseBuilder};
 
-/// The largest document, in bytes. Measured by the ledger: a consumer holds about eight times a Markdown text's size.
-pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// The largest document, in bytes. Bound by what one invocation may do: the ledger showed 306 D1 statements (of 1,000) and
+/// 31 MB of wasm memory (of 128) for 2 MiB of Markdown, both growing with the size.
+pub(crate) const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Rows of a page at most.
 const MAX_LIMIT: usize = 100;
 /// Longest time a request waits for a document, in seconds.
@@ -172,17 +173,8 @@ async fn delete_prefix(
     let Some(prefix) = query.get("prefix").filter(|prefix| !prefix.is_empty()) else {
         return Err(Error::invalid("prefix", "must be given: it names what is deleted").into());
     };
-    let listing = ListQuery { limit: MAX_LIMIT, prefix: Some(prefix.clone()), ..ListQuery::default() };
-    let mut deleted = 0;
-    loop {
-        let page = invocation.rag.platform().documents().list(tenant, &listing).await?;
-        for document in &page {
-            deleted += usize::from(invocation.rag.pipeline().delete(tenant, &document.id).await?);
-        }
-        if page.len() < MAX_LIMIT {
-            return json(200, &json!({"deleted": deleted}));
-        }
-    }
+    let deleted = invocation.rag.pipeline().delete_prefix(tenant, prefix).await?;
+    json(200, &json!({"deleted": deleted}))
 }
 
 async fn chunks(

@@ -60,9 +60,11 @@ async fn queue(batch: MessageBatch<String>, env: Env, _context: Context) -> work
 }
 
 #[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+async fn scheduled(event: ScheduledEvent, env: Env, _context: ScheduleContext) {
     let Ok(invocation) = Invocation::new(&env, None) else { return };
-    match invocation.rag.pipeline().sweep(SETTLED_AFTER).await {
+    // The walk through the whole bucket once an hour.
+    let objects = event.schedule() as u64 / 60_000 % 60 < 5;
+    match invocation.rag.pipeline().sweep(SETTLED_AFTER, objects).await {
         Ok(swept) => worker::console_log!("swept {swept:?}"),
         Err(error) => worker::console_error!("sweep: {error}"),
     }

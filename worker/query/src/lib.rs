@@ -16,7 +16,10 @@ use worker::{Context, Env, Method, Request, Response, event};
 async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Result<Response> {
     let path = request.path();
     if path.starts_with("/v1/documents") || path.starts_with("/v1/admin/") {
-        return env.service("INGEST")?.fetch_request(request).await;
+        return match env.service("INGEST")?.fetch_request(request).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => ApiError::from(error).into_response("none"),
+        };
     }
     if path == "/healthz" {
         return health(&env).await;

@@ -24,16 +24,14 @@ struct Completion {
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     temperature: Option<f32>,
-    #[serde(default)]
-    stream_options: StreamOptions,
-    #[serde(default)]
-    ragflare: Extension,
+    stream_options: Option<StreamOptions>,
+    ragflare: Option<Extension>,
 }
 
 #[derive(Deserialize)]
 struct WireMessage {
     role: String,
-    content: Content,
+    content: Option<Content>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +48,7 @@ struct ContentPart {
     text: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
@@ -72,8 +70,9 @@ impl WireMessage {
             other => return Err(Error::invalid("messages", format!("the role `{other}` is not known here"))),
         };
         let content = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => parts
+            None => String::new(),
+            Some(Content::Text(text)) => text,
+            Some(Content::Parts(parts)) => parts
                 .into_iter()
                 .map(|part| match part.r#type.as_str() {
                     "text" => Ok(part.text),
@@ -97,10 +96,11 @@ pub(crate) async fn completions(
     let asked: Completion = read_json(request).await?;
     let messages: CoreResult<Vec<Message>> =
         asked.messages.into_iter().map(WireMessage::into_message).collect();
+    let extension = asked.ragflare.unwrap_or_default();
     let answer = AnswerRequest {
         messages: messages?,
-        filter: asked.ragflare.filter,
-        top_k: asked.ragflare.top_k,
+        filter: extension.filter,
+        top_k: extension.top_k,
         max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
         temperature: asked.temperature,
         stream: asked.stream,
@@ -113,7 +113,7 @@ pub(crate) async fn completions(
         id: format!("chatcmpl-{}", invocation.request_id),
         created: worker::Date::now().as_millis() / 1000,
         model,
-        include_usage: asked.stream_options.include_usage,
+        include_usage: asked.stream_options.is_some_and(|options| options.include_usage),
         usage: Usage::default(),
         text: String::new(),
         opened: false,

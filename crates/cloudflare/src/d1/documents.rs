@@ -180,7 +180,7 @@ impl DocumentStore for D1Documents {
     async fn list(&self, tenant: &Tenant, query: &ListQuery) -> Result<Vec<Document>> {
         let sql = format!(
             "SELECT {DOCUMENT_COLUMNS} FROM {DOCUMENT_SOURCE} WHERE d.tenant = ?1 AND d.deleted_at IS NULL \
-             AND d.id > ?2 AND d.id >= ?3 AND substr(d.id, 1, length(?3)) = ?3 \
+             AND d.id > ?2 AND d.id >= ?3 AND d.id < ?3 || '~' \
              AND (?4 IS NULL OR g.status = ?4) ORDER BY d.id LIMIT ?5"
         );
         let statement = Statement::new(sql)
@@ -242,12 +242,37 @@ impl DocumentStore for D1Documents {
         }))
     }
 
+    async fn restart(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        settings: &str,
+    ) -> Result<()> {
+        let open = format!("EXISTS (SELECT 1 FROM generations WHERE {OPEN})");
+        let own = format!("tenant = ?1 AND document = ?2 AND generation = ?3 AND {open}");
+        let statements = vec![
+            of(
+                format!("DELETE FROM keyword_index WHERE rowid IN (SELECT row FROM chunks WHERE {own})"),
+                tenant,
+                id,
+                generation,
+            ),
+            of(format!("DELETE FROM chunks WHERE {own}"), tenant, id, generation),
+            of(format!("DELETE FROM parts WHERE {own}"), tenant, id, generation),
+            of(format!("UPDATE generations SET settings = ?4 WHERE {OPEN}"), tenant, id, generation)
+                .bind(settings),
+        ];
+        self.database.batch(statements).await.map(drop)
+    }
+
     async fn plan(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, parts: u32) -> Result<()> {
         let numbers: Vec<u32> = (0..parts).collect();
         let statements = vec![
             of(
                 "INSERT OR IGNORE INTO parts (tenant, document, generation, part) \
-                 SELECT ?1, ?2, ?3, value FROM json_each(?4)",
+                 SELECT ?1, ?2, ?3, value FROM json_each(?4) WHERE EXISTS (SELECT 1 FROM generations \
+                 WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND status IN ('queued', 'processing'))",
                 tenant,
                 id,
                 generation,
@@ -268,8 +293,10 @@ impl DocumentStore for D1Documents {
         now: Millis,
     ) -> Result<()> {
         let statement = of(
-            "INSERT OR IGNORE INTO vectors (id, tenant, document, born, state, changed_at) \
-             SELECT value, ?1, ?2, ?3, 'intent', ?5 FROM json_each(?4)",
+            // Back to an intent, if an earlier attempt got further: this attempt's writer is at work until it says so.
+            "INSERT INTO vectors (id, tenant, document, born, state, changed_at) \
+             SELECT value, ?1, ?2, ?3, 'intent', ?5 FROM json_each(?4) WHERE 1 \
+             ON CONFLICT (id) DO UPDATE SET state = 'intent', changed_at = excluded.changed_at",
             tenant,
             id,
             generation,
@@ -277,12 +304,26 @@ impl DocumentStore for D1Documents {
         self.database.run(statement.list(vectors).number(now)).await
     }
 
-    async fn written(&self, tenant: &Tenant, vectors: &[String], now: Millis) -> Result<()> {
-        let statement = Statement::new(
-            "UPDATE vectors SET state = 'written', changed_at = ?3 \
-             WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))",
+    async fn written(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        vectors: &[String],
+        now: Millis,
+    ) -> Result<()> {
+        // Too late, the generation died and its rows may be gone: entered again, as an intent, so that the sweeper finds
+        // the vector that has just come into being.
+        let statement = of(
+            "INSERT INTO vectors (id, tenant, document, born, state, changed_at) \
+             SELECT value, ?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM generations WHERE tenant = ?1 AND document = ?2 \
+             AND generation = ?3 AND status <> 'dead'), 'written', 'intent'), ?5 FROM json_each(?4) WHERE 1 \
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at",
+            tenant,
+            id,
+            generation,
         );
-        self.database.run(statement.bind(tenant.as_str()).list(vectors).number(now)).await
+        self.database.run(statement.list(vectors).number(now)).await
     }
 
     async fn write_part(
@@ -293,8 +334,11 @@ impl DocumentStore for D1Documents {
         part: &Part,
         now: Millis,
     ) -> Result<()> {
-        let own =
-            "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4";
+        // Guarded throughout: a late copy of a message must not touch what is served by now.
+        let open = format!("EXISTS (SELECT 1 FROM generations WHERE {OPEN})");
+        let own = format!(
+            "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4 AND {open}"
+        );
         let number = u64::from(part.number);
         let tokens = part.chunks.iter().map(|chunk| chunk.tokens).sum();
         let terms = part.chunks.iter().map(|chunk| chunk.terms.len() as u64).sum();
@@ -311,7 +355,7 @@ impl DocumentStore for D1Documents {
                          \"end\", tokens, terms, page, headings) SELECT ?1, ?2, ?3, ?4, value->>'ordinal', \
                          value->>'vector', value->>'hash', value->>'text', value->>'start', value->>'end', \
                          value->>'tokens', value->>'length', value->>'page', value->>'headings' \
-                         FROM json_each(?5) WHERE EXISTS (SELECT 1 FROM generations WHERE {OPEN})"
+                         FROM json_each(?5) WHERE {open}"
                     ),
                     tenant,
                     id,
@@ -322,9 +366,11 @@ impl DocumentStore for D1Documents {
             );
             statements.push(
                 of(
-                    "INSERT INTO keyword_index (rowid, terms) SELECT c.row, value->>'terms' FROM json_each(?4) \
-                     JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
-                     AND c.ordinal = value->>'ordinal'",
+                    format!(
+                        "INSERT INTO keyword_index (rowid, terms) SELECT c.row, value->>'terms' FROM json_each(?4) \
+                         JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
+                         AND c.ordinal = value->>'ordinal' WHERE {open}"
+                    ),
                     tenant,
                     id,
                     generation,
@@ -334,8 +380,10 @@ impl DocumentStore for D1Documents {
         }
         statements.push(
             of(
-                "UPDATE parts SET done = 1, chunks = ?5, tokens = ?6, terms = ?7, embedded = ?8, reused = ?9 \
-                 WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4",
+                format!(
+                    "UPDATE parts SET done = 1, chunks = ?5, tokens = ?6, terms = ?7, embedded = ?8, reused = ?9 \
+                     WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4 AND {open}"
+                ),
                 tenant,
                 id,
                 generation,
@@ -388,7 +436,8 @@ impl DocumentStore for D1Documents {
                 of(
                     "UPDATE documents SET served = ?3, updated_at = ?4 WHERE tenant = ?1 AND id = ?2 \
                      AND newest = ?3 AND deleted_at IS NULL AND served IS NOT ?3 \
-                     AND EXISTS (SELECT 1 FROM parts WHERE tenant = ?1 AND document = ?2 AND generation = ?3) \
+                     AND EXISTS (SELECT 1 FROM generations WHERE tenant = ?1 AND document = ?2 AND generation = ?3 \
+                     AND status IN ('queued', 'processing')) AND EXISTS (SELECT 1 FROM parts WHERE tenant = ?1 AND document = ?2 AND generation = ?3) \
                      AND NOT EXISTS (SELECT 1 FROM parts WHERE tenant = ?1 AND document = ?2 AND generation = ?3 \
                      AND NOT done)",
                     tenant,
@@ -449,7 +498,7 @@ impl DocumentStore for D1Documents {
     ) -> Result<Vec<String>> {
         let statement = of(
             "SELECT id AS value FROM vectors WHERE tenant = ?1 AND document = ?2 AND born = ?3 \
-             AND state = 'written' ORDER BY changed_at DESC LIMIT ?4",
+             AND +state = 'written' ORDER BY changed_at DESC LIMIT ?4",
             tenant,
             id,
             generation,
@@ -496,6 +545,25 @@ impl DocumentStore for D1Documents {
         Ok(!rows::<Number>(&results[0])?.is_empty())
     }
 
+    async fn delete_prefix(&self, tenant: &Tenant, prefix: &str, now: Millis) -> Result<Vec<DocumentId>> {
+        let statement = |sql: &str| Statement::new(sql).bind(tenant.as_str()).bind(prefix).number(now);
+        let results = self
+            .database
+            .batch(vec![
+                statement(
+                    "UPDATE documents SET deleted_at = ?3, served = NULL, updated_at = ?3 WHERE tenant = ?1 \
+                     AND id >= ?2 AND id < ?2 || '~' AND deleted_at IS NULL RETURNING id AS value",
+                ),
+                statement(
+                    "UPDATE generations SET status = 'dead' WHERE tenant = ?1 AND document >= ?2 \
+                     AND document < ?2 || '~' AND ?3 > 0 AND EXISTS (SELECT 1 FROM documents d \
+                     WHERE d.tenant = ?1 AND d.id = generations.document AND d.deleted_at IS NOT NULL)",
+                ),
+            ])
+            .await?;
+        texts(rows(&results[0])?).into_iter().map(DocumentId::new).collect()
+    }
+
     async fn garbage(
         &self,
         tenant: &Tenant,
@@ -504,7 +572,8 @@ impl DocumentStore for D1Documents {
         settled: Millis,
     ) -> Result<Garbage> {
         let dead = "FROM chunks c JOIN generations g ON g.tenant = c.tenant AND g.document = c.document \
-            AND g.generation = c.generation WHERE c.tenant = ?1 AND c.document = ?2 AND g.status = 'dead'";
+            AND g.generation = c.generation WHERE c.tenant = ?1 AND c.document = ?2 \
+            AND g.status IN ('dead', 'failed')";
         let slice = format!("SELECT c.row {dead} ORDER BY c.row LIMIT ?3");
         let limited = |sql: String| about(sql, tenant, id).number(limit as u64);
         let results = self
@@ -632,6 +701,7 @@ impl DocumentStore for D1Documents {
         let statement = Statement::new(
             "SELECT tenant, document FROM generations WHERE status = 'dead' UNION \
              SELECT v.tenant, v.document FROM vectors v WHERE v.state = 'intent' AND v.changed_at < ?1 \
+             AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id) \
              AND NOT EXISTS (SELECT 1 FROM generations g WHERE g.tenant = v.tenant AND g.document = v.document \
              AND g.generation = v.born AND g.status IN ('queued', 'processing')) LIMIT ?2",
         );
@@ -639,7 +709,15 @@ impl DocumentStore for D1Documents {
         found.into_iter().map(|row| Ok((Tenant::new(row.tenant)?, DocumentId::new(row.document)?))).collect()
     }
 
-    async fn fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String> {
+    async fn fingerprint(&self, tenant: &Tenant) -> Result<Option<String>> {
+        let statement = Statement::new(
+            "SELECT fingerprint AS value FROM tenants WHERE tenant = ?1 AND fingerprint IS NOT NULL",
+        );
+        let found: Vec<Text> = self.database.all(statement.bind(tenant.as_str())).await?;
+        Ok(found.into_iter().next().map(|text| text.value))
+    }
+
+    async fn adopt_fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String> {
         let results = self
             .database
             .batch(vec![

@@ -34,6 +34,20 @@ impl Letters {
         self.database.run(statement.bind(body).number(now)).await
     }
 
+    /// How often this message was kept already.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn times(&self, body: &str) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Count {
+            value: u64,
+        }
+        let statement = Statement::new("SELECT count(*) AS value FROM dead_letters WHERE body = ?1");
+        let counted: Vec<Count> = self.database.all(statement.bind(body)).await?;
+        Ok(counted.first().map_or(0, |count| count.value))
+    }
+
     /// The newest first: `{id, body, created_at}` in Unix seconds.
     ///
     /// # Errors

@@ -72,6 +72,11 @@ impl<'a, P: Ports> Contract<'a, P> {
         case!(a_superseded_generation_is_never_served);
         case!(a_deletion_hides_at_once_and_the_counter_goes_on);
         case!(a_failure_leaves_what_is_served);
+        case!(a_late_copy_changes_nothing_that_is_served);
+        case!(a_failed_generation_is_never_served);
+        case!(a_restart_forgets_what_was_written);
+        case!(a_vector_written_too_late_is_found);
+        case!(a_prefix_is_deleted);
         case!(garbage_is_what_nothing_refers_to);
         case!(identical_chunks_hydrate_once);
         case!(listing_pages_by_id);
@@ -149,7 +154,7 @@ impl<'a, P: Ports> Contract<'a, P> {
         let (tenant, id) = (&subject.tenant, &subject.id);
         documents.plan(tenant, id, generation, 1).await.map_err(fault)?;
         documents.intend(tenant, id, generation, &vectors, now).await.map_err(fault)?;
-        documents.written(tenant, &vectors, now).await.map_err(fault)?;
+        documents.written(tenant, id, generation, &vectors, now).await.map_err(fault)?;
         let part = Part { number: 0, chunks, embedded: texts.len() as u64, reused: 0 };
         documents.write_part(tenant, id, generation, &part, now).await.map_err(fault)?;
         Ok(vectors)
@@ -194,7 +199,7 @@ impl<'a, P: Ports> Contract<'a, P> {
             let vectors = [chunk.vector.clone()];
             let part = Part { number, chunks: vec![chunk], embedded: 1, reused: 0 };
             documents.intend(tenant, id, generation, &vectors, now).await.map_err(fault)?;
-            documents.written(tenant, &vectors, now).await.map_err(fault)?;
+            documents.written(tenant, id, generation, &vectors, now).await.map_err(fault)?;
             // Twice: a message may come again.
             documents.write_part(tenant, id, generation, &part, now).await.map_err(fault)?;
             documents.write_part(tenant, id, generation, &part, now).await.map_err(fault)?;
@@ -246,7 +251,9 @@ impl<'a, P: Ports> Contract<'a, P> {
         let now = self.ports.clock().now();
         let first = self.serve(&subject, &["brown bear"]).await?;
         let vector = self.chunk(&subject, first, 0, "brown bear").vector;
-        ensure!(documents.hydrate(tenant, std::slice::from_ref(&vector), &[]).await.map_err(fault)?.len() == 1);
+        ensure!(
+            documents.hydrate(tenant, std::slice::from_ref(&vector), &[]).await.map_err(fault)?.len() == 1
+        );
         let pending = self.begin(&subject, "pending").await?;
         ensure!(documents.delete(tenant, id, now).await.map_err(fault)?);
         ensure!(!documents.delete(tenant, id, now).await.map_err(fault)?, "again");
@@ -276,6 +283,98 @@ impl<'a, P: Ports> Contract<'a, P> {
         let pending = document.pending.ok_or("no pending")?;
         ensure!(pending.status == Status::Failed && pending.error == Some(failure));
         ensure!(self.keyword(tenant, "wolf").await?.len() == 1);
+        Ok(())
+    }
+
+    async fn a_late_copy_changes_nothing_that_is_served(&self) -> Result<(), Fault> {
+        let subject = self.subject("late-copy")?;
+        let (tenant, id) = (&subject.tenant, &subject.id);
+        let documents = self.ports.documents();
+        let now = self.ports.clock().now();
+        let generation = self.serve(&subject, &["black swan"]).await?;
+        // Another consumer got the same message and is behind.
+        self.fill(&subject, generation, &["other swan"]).await?;
+        documents.restart(tenant, id, generation, "other").await.map_err(fault)?;
+        let failure = Failure { code: "late".into(), message: "late".into() };
+        documents.fail(tenant, id, generation, &failure, now).await.map_err(fault)?;
+        ensure!(self.flip(&subject, generation).await?);
+        documents.garbage(tenant, id, 100, now).await.map_err(fault)?;
+        let chunks = documents.chunks(tenant, id, None, 10).await.map_err(fault)?;
+        ensure!(chunks.len() == 1 && chunks[0].text == "black swan", "{chunks:?}");
+        ensure!(self.keyword(tenant, "black").await?.len() == 1);
+        ensure!(self.keyword(tenant, "other").await?.is_empty());
+        let document = documents.get(tenant, id).await.map_err(fault)?.ok_or("no document")?;
+        ensure!(document.status == Status::Searchable && document.chunk_count == 1, "{document:?}");
+        Ok(())
+    }
+
+    async fn a_failed_generation_is_never_served(&self) -> Result<(), Fault> {
+        let subject = self.subject("failed-flip")?;
+        let (tenant, id) = (&subject.tenant, &subject.id);
+        let documents = self.ports.documents();
+        let now = self.ports.clock().now();
+        let generation = self.begin(&subject, "failed").await?;
+        self.fill(&subject, generation, &["tired heron"]).await?;
+        let failure = Failure { code: "retries_exhausted".into(), message: "no".into() };
+        documents.fail(tenant, id, generation, &failure, now).await.map_err(fault)?;
+        ensure!(!self.flip(&subject, generation).await?);
+        ensure!(self.keyword(tenant, "heron").await?.is_empty());
+        let garbage = documents.garbage(tenant, id, 100, now).await.map_err(fault)?;
+        ensure!(garbage.vectors.len() == 1 && garbage.objects.is_empty(), "{garbage:?}");
+        Ok(())
+    }
+
+    async fn a_restart_forgets_what_was_written(&self) -> Result<(), Fault> {
+        let subject = self.subject("restart")?;
+        let (tenant, id) = (&subject.tenant, &subject.id);
+        let documents = self.ports.documents();
+        let now = self.ports.clock().now();
+        let generation = self.begin(&subject, "restart").await?;
+        documents.plan(tenant, id, generation, 3).await.map_err(fault)?;
+        documents.restart(tenant, id, generation, "new").await.map_err(fault)?;
+        let work = documents.claim(tenant, id, generation, now).await.map_err(fault)?.ok_or("no work")?;
+        ensure!(work.upload.settings == "new" && work.parts_done.is_empty(), "{work:?}");
+        self.fill(&subject, generation, &["one crane"]).await?;
+        ensure!(self.flip(&subject, generation).await?, "the three parts of before are forgotten");
+        Ok(())
+    }
+
+    async fn a_vector_written_too_late_is_found(&self) -> Result<(), Fault> {
+        let subject = self.subject("too-late")?;
+        let (tenant, id) = (&subject.tenant, &subject.id);
+        let documents = self.ports.documents();
+        let now = self.ports.clock().now();
+        let generation = self.begin(&subject, "late").await?;
+        let vectors = [self.chunk(&subject, generation, 0, "late ibis").vector];
+        // Its first attempt got as far as the vectors, a second is on its way when the document is deleted.
+        documents.intend(tenant, id, generation, &vectors, now).await.map_err(fault)?;
+        documents.written(tenant, id, generation, &vectors, now).await.map_err(fault)?;
+        documents.intend(tenant, id, generation, &vectors, now).await.map_err(fault)?;
+        documents.delete(tenant, id, now).await.map_err(fault)?;
+        let garbage = documents.garbage(tenant, id, 100, now).await.map_err(fault)?;
+        ensure!(garbage.vectors.is_empty(), "its writer may be at work: {garbage:?}");
+        documents.forget_objects(tenant, id, &garbage.objects).await.map_err(fault)?;
+        documents.written(tenant, id, generation, &vectors, now).await.map_err(fault)?;
+        let unclean = documents.unclean(now + 1, 1000).await.map_err(fault)?;
+        ensure!(unclean.contains(&(tenant.clone(), id.clone())));
+        let garbage = documents.garbage(tenant, id, 100, now + 1).await.map_err(fault)?;
+        ensure!(garbage.vectors == vectors, "{garbage:?}");
+        Ok(())
+    }
+
+    async fn a_prefix_is_deleted(&self) -> Result<(), Fault> {
+        let mut subject = self.subject("prefix")?;
+        let documents = self.ports.documents();
+        let now = self.ports.clock().now();
+        for name in ["a/1", "a/2", "ab", "b"] {
+            subject.id = DocumentId::new(name).map_err(fault)?;
+            self.serve(&subject, &[&format!("goose {name}")]).await?;
+        }
+        let mut deleted = documents.delete_prefix(&subject.tenant, "a/", now).await.map_err(fault)?;
+        deleted.sort();
+        ensure!(deleted.iter().map(DocumentId::as_str).eq(["a/1", "a/2"]), "{deleted:?}");
+        ensure!(documents.delete_prefix(&subject.tenant, "a/", now).await.map_err(fault)?.is_empty());
+        ensure!(self.keyword(&subject.tenant, "goose").await?.len() == 2);
         Ok(())
     }
 

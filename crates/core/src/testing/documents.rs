@@ -81,13 +81,23 @@ impl State {
             .is_none_or(|row| row.served != Some(generation) && (row.deleted || row.newest != generation))
     }
 
+    fn is_open(&self, key: &Key, generation: Generation) -> bool {
+        !self.is_dead(key, generation)
+            && self.generations.get(&(key.clone(), generation)).is_some_and(|found| found.status.is_open())
+    }
+
+    /// Neither served nor going to be.
+    fn is_lost(&self, key: &Key, generation: Generation) -> bool {
+        let failed = self
+            .generations
+            .get(&(key.clone(), generation))
+            .is_some_and(|found| found.status == Status::Failed);
+        failed || self.is_dead(key, generation)
+    }
+
     /// Nothing refers to it, its generation will not any more, and its writer is surely gone.
     fn is_garbage(&self, vector: &str, row: &VectorRow, settled: Millis) -> bool {
-        let open = self
-            .generations
-            .get(&(row.key.clone(), row.born))
-            .is_some_and(|found| found.status.is_open() && !self.is_dead(&row.key, row.born));
-        !open
+        !self.is_open(&row.key, row.born)
             && (row.state == Ledger::Written || row.changed < settled)
             && !self.chunks.values().any(|chunk| chunk.chunk.vector == vector)
     }
@@ -268,6 +278,25 @@ impl DocumentStore for MemoryDocuments {
         Ok(Some(Work { incarnation, upload: found.upload.clone(), parts_done, reusable }))
     }
 
+    async fn restart(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        settings: &str,
+    ) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        let key = key(tenant, id);
+        if state.is_open(&key, generation) {
+            state.chunks.retain(|_, chunk| !(chunk.key == key && chunk.generation == generation));
+            if let Some(found) = state.generations.get_mut(&(key, generation)) {
+                found.parts.clear();
+                settings.clone_into(&mut found.upload.settings);
+            }
+        }
+        Ok(())
+    }
+
     async fn plan(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, parts: u32) -> Result<()> {
         if let Some(found) = self.state.borrow_mut().generations.get_mut(&(key(tenant, id), generation)) {
             for number in 0..parts {
@@ -289,23 +318,39 @@ impl DocumentStore for MemoryDocuments {
         for vector in vectors {
             state.next += 1;
             let order = state.next;
-            state.vectors.entry(vector.clone()).or_insert(VectorRow {
+            let intent = VectorRow {
                 key: key(tenant, id),
                 born: generation,
                 state: Ledger::Intent,
                 changed: now,
                 order,
-            });
+            };
+            state.vectors.insert(vector.clone(), intent);
         }
         Ok(())
     }
 
-    async fn written(&self, tenant: &Tenant, vectors: &[String], now: Millis) -> Result<()> {
+    async fn written(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        vectors: &[String],
+        now: Millis,
+    ) -> Result<()> {
         let mut state = self.state.borrow_mut();
+        let key = key(tenant, id);
+        let late = state.is_dead(&key, generation);
         for vector in vectors {
-            if let Some(row) = state.vectors.get_mut(vector).filter(|row| row.key.0 == *tenant) {
-                (row.state, row.changed) = (Ledger::Written, now);
-            }
+            state.next += 1;
+            let row = VectorRow {
+                key: key.clone(),
+                born: generation,
+                state: if late { Ledger::Intent } else { Ledger::Written },
+                changed: now,
+                order: state.next,
+            };
+            state.vectors.insert(vector.clone(), row);
         }
         Ok(())
     }
@@ -320,7 +365,7 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        if state.is_dead(&key, generation) {
+        if !state.is_open(&key, generation) {
             return Ok(());
         }
         state.chunks.retain(|_, chunk| {
@@ -357,7 +402,7 @@ impl DocumentStore for MemoryDocuments {
             .generations
             .get(&(key.clone(), generation))
             .is_some_and(|found| !found.parts.is_empty() && found.parts.values().all(Option::is_some));
-        if row.deleted || row.newest != generation || !complete {
+        if !state.is_open(&key, generation) || !complete {
             return Ok(false);
         }
         if let Some(row) = state.documents.get_mut(&key) {
@@ -431,6 +476,18 @@ impl DocumentStore for MemoryDocuments {
         Ok(true)
     }
 
+    async fn delete_prefix(&self, tenant: &Tenant, prefix: &str, now: Millis) -> Result<Vec<DocumentId>> {
+        let mut state = self.state.borrow_mut();
+        let mut deleted = Vec::new();
+        for ((owner, id), row) in &mut state.documents {
+            if owner == tenant && id.as_str().starts_with(prefix) && !row.deleted {
+                (row.deleted, row.served, row.updated) = (true, None, now);
+                deleted.push(id.clone());
+            }
+        }
+        Ok(deleted)
+    }
+
     async fn garbage(
         &self,
         tenant: &Tenant,
@@ -443,7 +500,7 @@ impl DocumentStore for MemoryDocuments {
         let dead: Vec<i64> = state
             .chunks
             .iter()
-            .filter(|(_, chunk)| chunk.key == key && state.is_dead(&key, chunk.generation))
+            .filter(|(_, chunk)| chunk.key == key && state.is_lost(&key, chunk.generation))
             .map(|(row, _)| *row)
             .take(limit)
             .collect();
@@ -456,7 +513,7 @@ impl DocumentStore for MemoryDocuments {
             .take(limit)
             .collect();
         let rows_left =
-            state.chunks.values().any(|chunk| chunk.key == key && state.is_dead(&key, chunk.generation));
+            state.chunks.values().any(|chunk| chunk.key == key && state.is_lost(&key, chunk.generation));
         let mut objects: Vec<String> = state
             .generations
             .iter()
@@ -575,7 +632,11 @@ impl DocumentStore for MemoryDocuments {
         Ok(keys.into_iter().take(limit).cloned().collect())
     }
 
-    async fn fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String> {
+    async fn fingerprint(&self, tenant: &Tenant) -> Result<Option<String>> {
+        Ok(self.state.borrow().fingerprints.get(tenant).cloned())
+    }
+
+    async fn adopt_fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String> {
         let mut state = self.state.borrow_mut();
         let stored = state.fingerprints.entry(tenant.clone()).or_insert_with(|| configured.as_str().into());
         Ok(stored.clone())

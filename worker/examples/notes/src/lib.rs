@@ -12,7 +12,7 @@ use ragflare_cloudflare::core::answer::AnswerRequest;
 use ragflare_cloudflare::core::document::DocumentId;
 use ragflare_cloudflare::core::search::SearchRequest;
 use ragflare_cloudflare::core::settings::Settings;
-use ragflare_cloudflare::http::ApiError;
+use ragflare_cloudflare::http::{ApiError, read_json};
 use ragflare_cloudflare::{Bindings, NewDocument, Ragflare};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -50,7 +50,7 @@ async fn route(mut request: Request, env: &Env) -> Result<Response, ApiError> {
 
     match (request.method(), url.path()) {
         (Method::Post, "/notes") => {
-            let note: NewNote = request.json().await?;
+            let note: NewNote = read_json(&mut request).await?;
             let id = insert(&database, &note).await?;
             let document = NewDocument { title: Some(note.title), text: note.body, ..NewDocument::default() };
             rag.ingest(&owner, &document_id(id)?, document).await?;
