@@ -9,7 +9,10 @@ use xtask::{Stack, StackOptions};
 struct World;
 
 fn main() -> ExitCode {
-    let cases: &[Case<World>] = &[("everything survives a kill, pending work too", survives_a_kill)];
+    let cases: &[Case<World>] = &[
+        ("everything survives a kill, pending work too", survives_a_kill),
+        ("a deployment without keys answers 401", a_deployment_answers_401),
+    ];
     run(|| Ok(World), cases)
 }
 
@@ -41,5 +44,25 @@ fn survives_a_kill(_: &World) -> Result<()> {
         hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains("3999"))),
         "{hits:?}"
     );
+    Ok(())
+}
+
+/// As deployed: nothing says that anybody may come in.
+fn a_deployment_answers_401(_: &World) -> Result<()> {
+    let mut options = StackOptions::new("target/tests/deployed").var("ANONYMOUS_TENANT", "");
+    options.fresh = true;
+    let stack = Stack::start(&options)?;
+    let anyone = Client::new(&stack.url);
+    for path in ["/v1/documents", "/v1/documents/a.md", "/v1/admin/keys", "/v1/models"] {
+        ensure!(anyone.get(path)?.error(401)? == "invalid_api_key", "{path}");
+    }
+    ensure!(anyone.put("a.md", "text")?.error(401)? == "invalid_api_key");
+    ensure!(anyone.post("/v1/search", &json!({"query": "x"}))?.error(401)? == "invalid_api_key");
+    let question = json!({"messages": [{"role": "user", "content": "x"}]});
+    ensure!(anyone.post("/v1/chat", &question)?.error(401)? == "invalid_api_key");
+    let admin = anyone.with_key(&stack.admin_key);
+    let member = admin.tenant("first")?;
+    member.ingest("a.md", "The first key opens the door.")?;
+    ensure!(member.search(&json!({"query": "door"}))?.len() == 1);
     Ok(())
 }

@@ -305,7 +305,7 @@ fn write_configs(
     let mut all = BTreeMap::from([
         ("ADMIN_KEY".to_owned(), admin_key.to_owned()),
         ("ANONYMOUS_TENANT".to_owned(), "default".to_owned()),
-        ("CONTEXT_TOKENS".to_owned(), "1200".to_owned()),
+        ("CONTEXT_TOKENS".to_owned(), "900".to_owned()),
         ("LEDGER".to_owned(), "1".to_owned()),
     ]);
     all.extend(vars.clone());
