@@ -77,6 +77,45 @@ fn headings_lose_their_markup() {
 }
 
 #[test]
+fn headings_are_called_the_same_wherever_links_and_notes_are_defined() {
+    let heading = "## [1.0.0] of [the *list*][list], [again][][^note] \\[^a] `[^b]` ![logo]\n\ntext\n";
+    let defined = format!(
+        "{heading}\n[1.0.0]: /1\n[list]: /list\n[again]: /again\n[logo]: /logo\n[^note]: it is\n[^a]: a\n[^b]: b\n"
+    );
+    for text in [heading, &defined] {
+        assert_eq!(markdown(text)[0].0, "[1.0.0] of the list, again [^a] [^b] ![logo]");
+    }
+}
+
+#[test]
+fn a_chunk_that_begins_with_front_matter_is_under_the_heading_after_it() {
+    let matter = "---\ntitle: a title\ntags: [b]\n---\n";
+    assert_eq!(markdown(&format!("{matter}\n# Real\n\n## Part\n\ntext\n"))[0].0, "Real");
+    assert_eq!(markdown(&format!("{matter}\ntext\n\n# Real\n"))[0].0, "");
+    // A chunk of front matter alone is under none.
+    let chunks =
+        markdown(&format!("---\ntitle: {}\n---\n\n# Real\n\n{}\n", sentence("a", 20), sentence("b", 20)))
+            .into_iter()
+            .map(|(headings, _)| headings)
+            .collect::<Vec<_>>();
+    assert_eq!(chunks, ["", "Real"]);
+}
+
+#[test]
+fn a_small_rest_gets_paragraphs_of_the_chunk_before() {
+    let [a, b, c, d] = [("a", 13), ("b", 13), ("c", 1), ("d", 4)].map(|(word, count)| sentence(word, count));
+    let text = [a.as_str(), &b, &c, &d].join("\n\n");
+    assert_eq!(plain(&text), [a.clone(), [b.as_str(), &c, &d].join("\n\n")]);
+    // At the end of a section too, but not across a heading, and a heading keeps its text.
+    let text = format!("# A\n\n{text}\n\n# B\n\n{}\n", sentence("e", 28));
+    let chunks = markdown(&text);
+    let begins: Vec<&str> = chunks.iter().map(|(_, chunk)| chunk.lines().next().unwrap()).collect();
+    assert_eq!(begins, ["# A", &b, "# B"]);
+    let text = format!("{}\n\n## A\n\n{b}\n\n{d}\n", sentence("a", 12));
+    assert_eq!(markdown(&text)[1].1, format!("## A\n\n{b}\n\n{d}"));
+}
+
+#[test]
 fn fences_and_tables_that_fit_are_not_cut() {
     let fence = "```rust\nfn main() {\n\n    run();\n}\n```";
     let table = "| a | b |\n|---|---|\n| 1 | 2 |";

@@ -1,9 +1,14 @@
 //! The structure of a text: its top-level blocks and its headings.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ops::Range;
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{BrokenLink, CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
+use serde::{Deserialize, Serialize};
 
+use crate::chunk::Format;
 use crate::chunk::prefix::one_line;
 
 /// Longer headings are cut: every chunk below one carries it.
@@ -13,22 +18,37 @@ const MAX_HEADING_BYTES: usize = 512;
 /// with depth times lines.
 const MAX_MARKERS: usize = 64;
 
-/// The structure of one text.
+/// The structure of one text, from a top-level block on.
 #[derive(Debug)]
 pub(super) struct Outline<'a> {
-    /// What the parser read: the text, byte for byte as long, with markers beyond [`MAX_MARKERS`] blotted out.
-    pub(super) view: Cow<'a, str>,
+    text: &'a str,
+    /// Where it begins. What comes before is not looked at.
+    from: usize,
+    /// What the parser read: the lead-in, then the text, byte for byte as long, with markers beyond [`MAX_MARKERS`]
+    /// blotted out.
+    view: Cow<'a, str>,
+    /// The length of the lead-in.
+    lead_in: usize,
+    format: Format,
     /// In order; together they cover everything but blanks, and begin and end with a non-blank.
     pub(super) blocks: Vec<Block>,
     /// In order.
     pub(super) headings: Vec<Heading>,
+    /// Where front matter is, in order.
+    pub(super) front_matter: Vec<Range<usize>>,
+    /// What the first block is, as the parser saw it, and where in `view` it begins.
+    opener: Option<(Opener, usize)>,
+    /// A line in the second half that begins front matter if the text goes on and ends it.
+    unsure: Option<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) kind: Kind,
+    /// Whether it has no end here, for it goes on after the outlined text.
+    pub(super) goes_on: bool,
 }
 
 /// What a block is, as far as it matters for cutting it.
@@ -44,20 +64,74 @@ pub(super) enum Kind {
     Lines,
 }
 
-#[derive(Debug)]
+/// What a block is, as far as it matters for going on with it in a text of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opener {
+    Text,
+    Fence,
+    IndentedCode,
+    Html,
+    List,
+    Quote,
+    Footnote,
+    Table,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Heading {
     pub(super) start: usize,
     level: u8,
     text: String,
 }
 
+/// Where to go on in the next piece of a text.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) at: usize,
+    /// What to put before the rest, so that it is read as the rest of the block that was cut.
+    pub(super) lead_in: String,
+}
+
 impl<'a> Outline<'a> {
+    /// The outline of `text[from..]`, where a block begins, or goes on if there is a `lead_in` from
+    /// [`force_cut`](Self::force_cut).
+    pub(super) fn new(format: Format, text: &'a str, from: usize, lead_in: &str) -> Self {
+        let view = match format {
+            Format::Plain => Cow::Borrowed(&text[from..]),
+            Format::Markdown if lead_in.is_empty() => blot_deep_markers(Cow::Borrowed(&text[from..])),
+            Format::Markdown => blot_deep_markers(Cow::Owned([lead_in, &text[from..]].concat())),
+        };
+        let mut outline = Self {
+            text,
+            from,
+            view,
+            lead_in: if format == Format::Plain { 0 } else { lead_in.len() },
+            format,
+            blocks: Vec::new(),
+            headings: Vec::new(),
+            front_matter: Vec::new(),
+            opener: None,
+            unsure: None,
+        };
+        match format {
+            Format::Plain => outline.read_plain(),
+            Format::Markdown => outline.read_markdown(),
+        }
+        outline
+    }
+
+    /// What the parser read there.
+    pub(super) fn view(&self, range: Range<usize>) -> &str {
+        let shift = |offset| offset - self.from + self.lead_in;
+        &self.view[shift(range.start)..shift(range.end)]
+    }
+
     /// Paragraphs between blank lines; no headings.
-    pub(super) fn plain(text: &'a str) -> Self {
+    fn read_plain(&mut self) {
         let mut starts = Vec::new();
-        let mut at = 0;
+        let mut at = self.from;
         let mut after_blank = true;
-        for line in text.split_inclusive('\n') {
+        for line in self.text[self.from..].split_inclusive('\n') {
             let blank = line.trim_start().is_empty();
             if after_blank && !blank {
                 starts.push((at, Kind::Lines));
@@ -65,70 +139,236 @@ impl<'a> Outline<'a> {
             after_blank = blank;
             at += line.len();
         }
-        Self { view: text.into(), blocks: blocks(text, &starts), headings: Vec::new() }
+        self.blocks = blocks(self.text, self.from, &starts);
     }
 
     /// The blocks of a Markdown document, and its ATX and setext headings.
-    pub(super) fn markdown(text: &'a str) -> Self {
-        let view = blot_deep_markers(text);
+    ///
+    /// What a heading is called does not depend on link and footnote definitions elsewhere, which may be in another
+    /// piece: `[text][id]` is `text`, `[text]` stays as it is, `[^note]` is left out.
+    fn read_markdown(&mut self) {
         let options = Options::ENABLE_TABLES
             | Options::ENABLE_FOOTNOTES
             | Options::ENABLE_STRIKETHROUGH
             | Options::ENABLE_TASKLISTS
             | Options::ENABLE_HEADING_ATTRIBUTES
             | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS;
+        let view: &str = &self.view;
+        let (from, lead_in) = (self.from, self.lead_in);
+        let position = |offset: usize| offset.saturating_sub(lead_in) + from;
         let mut starts = Vec::new();
         let mut headings: Vec<Heading> = Vec::new();
         let mut depth = 0_usize;
-        let mut in_heading = false;
-        for (event, range) in Parser::new_ext(&view, options).into_offset_iter() {
+        let in_heading = Cell::new(false);
+        // In a heading: what closes the open links and images, and where a footnote reference ends.
+        let mut brackets: Vec<&str> = Vec::new();
+        let mut skip = 0;
+        let resolve = |_: BrokenLink<'_>| in_heading.get().then(|| (CowStr::from(""), CowStr::from("")));
+        let parser = Parser::new_with_broken_link_callback(view, options, Some(resolve));
+        for (event, range) in parser.into_offset_iter() {
             if depth == 0 {
+                let goes_on = range.start < lead_in;
                 let kind = match &event {
+                    Event::Start(Tag::Heading { .. }) if goes_on => Kind::Paragraph,
                     Event::Start(Tag::Heading { level, .. }) => {
                         headings.push(Heading {
-                            start: range.start,
+                            start: position(range.start),
                             level: *level as u8,
                             text: String::new(),
                         });
-                        in_heading = true;
+                        in_heading.set(true);
                         Kind::Heading
                     }
                     Event::Start(Tag::Paragraph) => Kind::Paragraph,
-                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_))
-                    | Event::Rule => Kind::Lines,
+                    Event::Start(Tag::MetadataBlock(_)) => {
+                        self.front_matter.push(position(range.start)..position(range.end));
+                        Kind::Lines
+                    }
+                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock) | Event::Rule => Kind::Lines,
                     _ => Kind::Markup,
                 };
-                if starts.last().is_none_or(|(last, _)| *last < range.start) {
-                    starts.push((range.start, kind));
+                if starts.last().is_none_or(|(last, _)| *last < position(range.start)) {
+                    if starts.is_empty() {
+                        self.opener = Some((Opener::of(&event), range.start));
+                    }
+                    starts.push((position(range.start), kind));
+                }
+            }
+            if event == Event::Rule
+                && self.unsure.is_none()
+                && range.start > view.len() / 2
+                && view[range.clone()].trim_end() == "---"
+            {
+                self.unsure = Some(position(range.start));
+            }
+            if in_heading.get() {
+                let is_shortcut =
+                    |kind: &LinkType| matches!(kind, LinkType::Shortcut | LinkType::ShortcutUnknown);
+                match &event {
+                    Event::Text(_) if range.start < skip => {}
+                    Event::Text(part) => match footnote_reference(view, range.start) {
+                        Some(end) if part.starts_with('[') => skip = end,
+                        _ => push_part(&mut headings, part),
+                    },
+                    Event::Code(part) => push_part(&mut headings, part),
+                    Event::SoftBreak | Event::HardBreak => push_part(&mut headings, " "),
+                    Event::Start(Tag::Link { link_type, .. } | Tag::Image { link_type, .. }) => {
+                        let shortcut = is_shortcut(link_type);
+                        let is_image = matches!(event, Event::Start(Tag::Image { .. }));
+                        if shortcut {
+                            push_part(&mut headings, if is_image { "![" } else { "[" });
+                        }
+                        brackets.push(if shortcut { "]" } else { "" });
+                    }
+                    Event::End(TagEnd::Link | TagEnd::Image) => {
+                        push_part(&mut headings, brackets.pop().unwrap_or_default());
+                    }
+                    Event::End(TagEnd::Heading(_)) => in_heading.set(false),
+                    _ => {}
                 }
             }
             match event {
                 Event::Start(_) => depth += 1,
-                Event::End(tag) => {
-                    depth = depth.saturating_sub(1);
-                    in_heading &= !matches!(tag, TagEnd::Heading(_));
-                }
-                Event::Text(part) | Event::Code(part) if in_heading => push_part(&mut headings, &part),
-                Event::SoftBreak | Event::HardBreak if in_heading => push_part(&mut headings, " "),
+                Event::End(_) => depth = depth.saturating_sub(1),
                 _ => {}
             }
         }
         for heading in &mut headings {
             heading.text = one_line(&heading.text);
         }
-        let blocks = blocks(text, &starts);
-        Self { view, blocks, headings }
+        self.headings = headings;
+        self.blocks = blocks(self.text, from, &starts);
     }
 
-    /// Whether a heading begins at `offset`.
-    pub(super) fn has_heading_at(&self, offset: usize) -> bool {
-        self.headings.binary_search_by_key(&offset, |heading| heading.start).is_ok()
+    /// If the text goes on: how many blocks are sure to be what they are however it does. The one after them is sure
+    /// to begin where it does, and a text can begin there.
+    ///
+    /// What begins after a blank line, or is a `#` heading, begins there however the text goes on, but for what may
+    /// turn out to be a link definition. So the block before that one is the last that is sure to be one.
+    pub(super) fn settled(&self) -> usize {
+        let Some(border) = self.last_border() else { return 0 };
+        (0..border).rev().find(|&block| self.cut_before(block).is_some()).unwrap_or(0)
     }
 
-    /// The headings in force, asked for ascending offsets.
-    pub(super) fn path(&self) -> Path<'_> {
-        Path { rest: &self.headings, open: Vec::new() }
+    /// The last block that certainly does not go on the one before it.
+    fn last_border(&self) -> Option<usize> {
+        let sure = |block: &Block| self.unsure.is_none_or(|unsure| block.start <= unsure);
+        (1..self.blocks.len()).rev().find(|&block| sure(&self.blocks[block]) && self.is_border(block))
     }
+
+    fn is_border(&self, block: usize) -> bool {
+        let Block { start, kind, .. } = self.blocks[block];
+        if self.format == Format::Plain {
+            return true;
+        }
+        let Some(line) = self.cut_before(block) else { return false };
+        let is_whole = self.text[start..].contains(['\n', '\r']);
+        let is_atx = kind == Kind::Heading && self.text[start..].starts_with('#');
+        is_whole && (is_atx || ends_with_blank_line(&self.text[self.from..line]))
+    }
+
+    /// Where to cut the text so that the block is the first of the rest: at the beginning of its line, if it is alone
+    /// there.
+    pub(super) fn cut_before(&self, block: usize) -> Option<usize> {
+        let start = self.blocks.get(block)?.start;
+        match self.format {
+            Format::Plain => Some(start),
+            Format::Markdown => self.line_of(start),
+        }
+    }
+
+    /// Where the line begins that has nothing but blanks before `offset`.
+    fn line_of(&self, offset: usize) -> Option<usize> {
+        let before = self.text[self.from..offset].trim_end_matches([' ', '\t']);
+        (before.is_empty() || before.ends_with(['\n', '\r'])).then_some(self.from + before.len())
+    }
+
+    /// Where to cut a text that goes on and of which nothing is [settled](Self::settled): after its first block, or, if
+    /// that has no end here, where [`cut_within`](Self::cut_within) is then to say. Also how many
+    /// blocks to pack first.
+    pub(super) fn force_cut(&mut self) -> (usize, Cut) {
+        let place = self.cut_before(0);
+        if self.blocks.is_empty() || place.is_some_and(|place| place > self.from) {
+            // Nothing but blanks.
+            let at = place.unwrap_or_else(|| match self.text[self.from..].rfind(['\n', '\r']) {
+                Some(line_end) => self.from + line_end + 1,
+                None => self.text.len(),
+            });
+            let mut lead_in = self.view[..self.lead_in].to_owned();
+            if !lead_in.is_empty() && !lead_in.ends_with("\n\n") {
+                lead_in.push('\n');
+            }
+            return (0, Cut { at, lead_in });
+        }
+        let border = self
+            .last_border()
+            .or_else(|| (1..self.blocks.len()).rev().find(|&block| self.cut_before(block).is_some()));
+        if let Some((block, at)) = border.and_then(|block| Some((block, self.cut_before(block)?))) {
+            return (block, Cut { at, lead_in: String::new() });
+        }
+        let (first, rest) = (&self.blocks[0], &self.blocks[1..]);
+        let end = rest.last().unwrap_or(first).end;
+        self.blocks = vec![Block { end, goes_on: true, ..*first }];
+        (1, self.cut_within(self.text.len()))
+    }
+
+    /// Where to go on when the first block is packed up to `end`: in its line, if there are only blanks before it.
+    pub(super) fn cut_within(&self, end: usize) -> Cut {
+        let at = self.line_of(end).unwrap_or(end);
+        Cut { at, lead_in: self.lead_in_at(at) }
+    }
+
+    /// What makes the parser read the text from `at` on as more of the first block.
+    fn lead_in_at(&self, at: usize) -> String {
+        /// What tells a fence or a tag is at the beginning of its line.
+        const MAX_LINE: usize = 256;
+        let Some((opener, start)) = self.opener else { return String::new() };
+        let line = match opener {
+            Opener::Fence | Opener::Html => {
+                let line = self.view[start..].lines().next().unwrap_or_default();
+                &line[..line.floor_char_boundary(MAX_LINE)]
+            }
+            Opener::IndentedCode => "    x",
+            Opener::List => "- x",
+            Opener::Quote => "> x",
+            Opener::Footnote => "[^x]: x",
+            Opener::Table => "|x|\n|-|",
+            Opener::Text => "x",
+        };
+        let indentation = if opener == Opener::IndentedCode { "    " } else { "" };
+        let mid_line = !self.text[..at].ends_with(['\n', '\r']);
+        format!("{line}\n{}", if mid_line { format!("{indentation}x") } else { String::new() })
+    }
+}
+
+impl Opener {
+    fn of(event: &Event<'_>) -> Self {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => Self::Fence,
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => Self::IndentedCode,
+            Event::Start(Tag::HtmlBlock) => Self::Html,
+            Event::Start(Tag::List(_)) => Self::List,
+            Event::Start(Tag::BlockQuote(_)) => Self::Quote,
+            Event::Start(Tag::FootnoteDefinition(_)) => Self::Footnote,
+            Event::Start(Tag::Table(_)) => Self::Table,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// Whether a text of whole lines ends with one that has nothing but blanks.
+fn ends_with_blank_line(text: &str) -> bool {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text).trim_end_matches([' ', '\t']);
+    text.is_empty() || text.ends_with(['\n', '\r'])
+}
+
+/// The end of the `[^label]` that begins there.
+fn footnote_reference(text: &str, start: usize) -> Option<usize> {
+    let label = text[start..].strip_prefix("[^")?;
+    let end = label.find(|c: char| c == ']' || c == '[' || c.is_whitespace())?;
+    let is_reference = end > 0 && label[end..].starts_with(']') && !text[..start].ends_with('\\');
+    is_reference.then_some(start + 2 + end + 1)
 }
 
 /// Adds to the last heading what still fits.
@@ -140,16 +380,21 @@ fn push_part(headings: &mut [Heading], part: &str) {
 }
 
 /// Blocks from their first bytes. What the parser reports no block for (link definitions) goes with the block before.
-fn blocks(text: &str, starts: &[(usize, Kind)]) -> Vec<Block> {
+fn blocks(text: &str, from: usize, starts: &[(usize, Kind)]) -> Vec<Block> {
     let mut blocks = Vec::with_capacity(starts.len() + 1);
     let mut push = |start: usize, end: usize, kind| {
         let part = &text[start..end];
         let start = end - part.trim_start().len();
         if start < end {
-            blocks.push(Block { start, end: start + text[start..end].trim_end().len(), kind });
+            blocks.push(Block {
+                start,
+                end: start + text[start..end].trim_end().len(),
+                kind,
+                goes_on: false,
+            });
         }
     };
-    push(0, starts.first().map_or(text.len(), |(start, _)| *start), Kind::Lines);
+    push(from, starts.first().map_or(text.len(), |(start, _)| *start), Kind::Lines);
     for (position, &(start, kind)) in starts.iter().enumerate() {
         push(start, starts.get(position + 1).map_or(text.len(), |(next, _)| *next), kind);
     }
@@ -157,7 +402,7 @@ fn blocks(text: &str, starts: &[(usize, Kind)]) -> Vec<Block> {
 }
 
 /// The text with the quote and list markers that open a line replaced by an `x` from the [`MAX_MARKERS`]th on.
-fn blot_deep_markers(text: &str) -> Cow<'_, str> {
+fn blot_deep_markers(text: Cow<'_, str>) -> Cow<'_, str> {
     let mut blots = Vec::new();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -193,32 +438,61 @@ fn blot_deep_markers(text: &str) -> Cow<'_, str> {
         at += line.len();
     }
     if blots.is_empty() {
-        return text.into();
+        return text;
     }
-    let mut bytes = text.as_bytes().to_vec();
+    let mut bytes = text.into_owned().into_bytes();
     for blot in blots {
         bytes[blot] = b'x';
     }
-    // Only ASCII characters were replaced, by another one.
-    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+    Cow::Owned(String::from_utf8(bytes).expect("an ASCII character was replaced by another one"))
 }
 
 /// Walks down a text and knows the headings it is under.
-#[derive(Debug)]
-pub(super) struct Path<'a> {
-    rest: &'a [Heading],
-    open: Vec<&'a Heading>,
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Path {
+    /// Found, but not reached.
+    ahead: VecDeque<Heading>,
+    /// In force, outermost first. What matters no more is where they begin.
+    open: Vec<Heading>,
+    /// Front matter not passed.
+    front_matter: VecDeque<Range<usize>>,
 }
 
-impl Path<'_> {
-    /// The headings at `offset`, outermost first, empty ones left out. Offsets never go back.
-    pub(super) fn at(&mut self, offset: usize) -> Vec<String> {
-        while let Some((heading, rest)) =
-            self.rest.split_first().filter(|(heading, _)| heading.start <= offset)
-        {
+impl Path {
+    /// Takes what an outline has found before `end`.
+    pub(super) fn extend(&mut self, outline: &mut Outline<'_>, end: usize) {
+        self.ahead.extend(outline.headings.drain(..).take_while(|heading| heading.start < end));
+        self.front_matter.extend(outline.front_matter.drain(..).take_while(|matter| matter.start < end));
+    }
+
+    /// Lets all offsets be counted from `start` on.
+    pub(super) fn rebase(&mut self, start: usize) {
+        for heading in &mut self.ahead {
+            heading.start = heading.start.saturating_sub(start);
+        }
+        for matter in &mut self.front_matter {
+            *matter = matter.start.saturating_sub(start)..matter.end.saturating_sub(start);
+        }
+    }
+
+    /// Whether a heading ahead begins at `offset`.
+    pub(super) fn has_heading_at(&self, offset: usize) -> bool {
+        self.ahead.binary_search_by_key(&offset, |heading| heading.start).is_ok()
+    }
+
+    /// The headings at the first non-blank of a chunk, outermost first, empty ones left out; if it begins with front
+    /// matter, at the first non-blank after that. Chunks are asked for in order.
+    pub(super) fn at(&mut self, text: &str, chunk: &Range<usize>) -> Vec<String> {
+        let first_of = |range: Range<usize>| range.end - text[range].trim_start().len();
+        let mut first = first_of(chunk.clone());
+        while let Some(matter) = self.front_matter.pop_front_if(|matter| matter.start <= first) {
+            if matter.start == first && matter.end < chunk.end {
+                first = first_of(matter.end..chunk.end);
+            }
+        }
+        while let Some(heading) = self.ahead.pop_front_if(|heading| heading.start <= first) {
             self.open.retain(|open| open.level < heading.level);
             self.open.push(heading);
-            self.rest = rest;
         }
         self.open.iter().map(|heading| heading.text.clone()).filter(|text| !text.is_empty()).collect()
     }

@@ -2,31 +2,24 @@
 
 use std::ops::Range;
 
-use crate::chunk::outline::Outline;
-use crate::chunk::{ChunkSettings, MAX_CHUNK_BYTES, Ruler};
+use crate::chunk::pack::Ruler;
+use crate::chunk::{ChunkSettings, MAX_CHUNK_BYTES};
 
-/// Moves the beginnings of chunks back by up to `settings.overlap` tokens, to the beginning of a sentence, else of a word.
-pub(super) fn extend(
-    spans: &mut [Range<usize>],
+/// Where a chunk begins that repeats up to `settings.overlap` tokens of the one before: at the beginning of a sentence,
+/// else of a word.
+pub(super) fn start(
+    before: &Range<usize>,
+    chunk: &Range<usize>,
     ruler: &Ruler<'_>,
     settings: &ChunkSettings,
-    outline: &Outline<'_>,
-) {
-    // From the back, so that the chunk before is still where it was.
-    for position in (1..spans.len()).rev() {
-        let (before, span) = (spans[position - 1].clone(), spans[position].clone());
-        let first = span.end - ruler.text[span.clone()].trim_start().len();
-        if outline.has_heading_at(first) {
-            continue;
-        }
-        let earliest = earliest(ruler, &before, &span, settings.overlap);
-        let start = border(ruler.text, earliest..span.start);
-        // A chunk cut inside a word counts anew with the rest of the word before it.
-        let count = |range| ruler.index.count(ruler.text, range);
-        if count(start..span.start) <= settings.overlap && count(start..span.end) <= settings.max_tokens() {
-            spans[position].start = start;
-        }
-    }
+) -> usize {
+    let earliest = earliest(ruler, before, chunk, settings.overlap);
+    let start = border(ruler.text, earliest..chunk.start);
+    // A chunk cut inside a word counts anew with the rest of the word before it.
+    let count = |range| ruler.index.count(ruler.text, range);
+    let fits =
+        count(start..chunk.start) <= settings.overlap && count(start..chunk.end) <= settings.max_tokens();
+    if fits { start } else { chunk.start }
 }
 
 /// The first place in the chunk before from which there are no more than `overlap` tokens and no more bytes than a chunk

@@ -5,15 +5,17 @@ use std::ops::Range;
 
 use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
 
+use crate::chunk::MAX_CHUNK_BYTES;
 use crate::chunk::outline::{Block, Kind, Outline};
-use crate::chunk::{MAX_CHUNK_BYTES, Ruler};
+use crate::chunk::pack::Ruler;
 use crate::tokens::WordPiece;
 
 /// How much text-splitter gets to see at a time: for each chunk it looks through all the rest, so its time grows with
 /// the square of what it is given.
 const WINDOW: usize = 2 * MAX_CHUNK_BYTES;
 
-/// Cuts `block`, with the headings before it from `from` on in its first piece, into ranges that join up.
+/// Cuts `block`, with the headings before it from `from` on in its first piece, into ranges that join up. Of a block that
+/// goes on, they leave out the end, so that the cuts are where they would be if all of it were seen.
 pub(super) fn block(
     ruler: &Ruler<'_>,
     outline: &Outline<'_>,
@@ -22,11 +24,12 @@ pub(super) fn block(
 ) -> Vec<Range<usize>> {
     let mut starts = Vec::new();
     let mut at = block.start;
-    while at < block.end {
+    let all = |at| if block.goes_on { block.end - at <= WINDOW } else { at == block.end };
+    while !all(at) {
         let end = window_end(ruler.text, at, block.end);
         let found = starts.len();
         let lead = (at == block.start).then_some(from);
-        starts.extend(splits(ruler, &outline.view, at..end, block.kind, lead));
+        starts.extend(splits(ruler, outline.view(at..end), at..end, block.kind, lead));
         at = if end < block.end && starts.len() > found + 1 {
             // The last piece was cut by the window: it is made anew with what follows.
             starts.pop().unwrap_or(end)
@@ -34,11 +37,12 @@ pub(super) fn block(
             end
         };
     }
+    let end = if at > block.start { at } else { block.end };
     match starts.first_mut() {
         Some(first) => *first = from,
         None => starts.push(from),
     }
-    let ends = starts[1..].iter().copied().chain([block.end]);
+    let ends = starts[1..].iter().copied().chain([end]);
     starts.iter().zip(ends).map(|(&start, end)| start..end).collect()
 }
 
@@ -54,7 +58,7 @@ fn window_end(text: &str, start: usize, end: usize) -> usize {
     border.map_or(end, |border| text.ceil_char_boundary(half + border + 1))
 }
 
-/// Where text-splitter's chunks of a window begin.
+/// Where text-splitter's chunks of a window begin, of which the parser saw `view`.
 fn splits(
     ruler: &Ruler<'_>,
     view: &str,
@@ -64,8 +68,8 @@ fn splits(
 ) -> Vec<usize> {
     let seen: Cow<'_, str> = match kind {
         // Hard-wrapped lines are no units of a paragraph, sentences are. Blanks of one byte keep the offsets.
-        Kind::Paragraph | Kind::Heading => view[window.clone()].replace(['\n', '\r'], " ").into(),
-        Kind::Markup | Kind::Lines => view[window.clone()].into(),
+        Kind::Paragraph | Kind::Heading => view.replace(['\n', '\r'], " ").into(),
+        Kind::Markup | Kind::Lines => view.into(),
     };
     let sizer = Sizer { ruler: *ruler, base: seen.as_ptr().addr(), window: window.clone(), lead };
     let config = ChunkConfig::new(ruler.limit).with_sizer(sizer);

@@ -1,0 +1,159 @@
+//! The chunks of a text that is seen a piece at a time.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::outline::{Cut, Outline, Path};
+use crate::chunk::pack::{After, Filling, Packer, Ruler};
+use crate::chunk::{Chunk, ChunkSettings, Format, MAX_CHUNK_BYTES, overlap};
+use crate::tokens::WordPiece;
+
+/// How much of a text is looked at anew at a time. The Markdown parser needs up to 150 bytes for one of the text.
+const PIECE: usize = 128 * 1024;
+
+/// The most blanks a chunk's first line is indented with.
+const MAX_INDENTATION: usize = 64;
+
+/// Finds the chunks of a text that is [fed](Self::feed) to it in pieces, as it [wants](Self::wants) them.
+///
+/// A piece ends where a top-level block begins that is sure to be one, and the next begins there, with what the chunk
+/// being filled already has before it. So the chunks are the same however long the pieces are. Of a single block longer than a
+/// piece, the rest is read after a line that makes the parser see the rest of such a block: only where structure is
+/// nested in it can that differ.
+///
+/// Between two pieces it is small (some KiB) and can be stored: to go on later takes this and the rest of the text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChunkStream {
+    settings: ChunkSettings,
+    format: Format,
+    piece: usize,
+    /// Where in the text the next piece begins. All offsets below are counted from there.
+    base: usize,
+    /// Where in the next piece the first block begins that is not packed.
+    from: usize,
+    /// What makes the parser go on with the block that was cut there.
+    lead_in: String,
+    filling: Filling,
+    path: Path,
+    /// The last chunk, without overlap.
+    previous: Option<Range<usize>>,
+    ordinal: u32,
+}
+
+impl ChunkStream {
+    pub(crate) fn new(settings: ChunkSettings, format: Format) -> Self {
+        Self {
+            settings,
+            format,
+            piece: PIECE,
+            base: 0,
+            from: 0,
+            lead_in: String::new(),
+            filling: Filling::default(),
+            path: Path::default(),
+            previous: None,
+            ordinal: 0,
+        }
+    }
+
+    /// The part of the text to feed next; it can end some bytes earlier, so as to end with a character, and ends with the
+    /// text if that is shorter.
+    pub(crate) fn wants(&self) -> Range<usize> {
+        self.base..self.base + self.from + self.piece
+    }
+
+    /// Reads the part of the text that it [wants](Self::wants) and passes on the chunks that are finished. `last` says
+    /// that the text ends with it.
+    pub(crate) fn feed(&mut self, text: &str, last: bool, mut on_chunk: impl FnMut(Chunk)) {
+        let index = WordPiece::index(text);
+        let limit = self.settings.max_tokens() - self.settings.overlap;
+        let ruler = Ruler { text, index: &index, limit };
+        let mut outline = Outline::new(self.format, text, self.from, &self.lead_in);
+        let mut packer = Packer::new(ruler, std::mem::take(&mut self.filling));
+        let cut = if last {
+            packer.pack(&outline, outline.blocks.len(), After::Nothing);
+            packer.end();
+            Cut { at: text.len(), lead_in: String::new() }
+        } else {
+            let packed = packer.pack(&outline, outline.settled(), After::More);
+            if let Some(at) = outline.cut_before(packed)
+                && packed > 0
+            {
+                Cut { at, lead_in: String::new() }
+            } else {
+                let (blocks, cut) = outline.force_cut();
+                packer.pack(&outline, blocks, After::Unknown);
+                packer.within().map_or(cut, |end| outline.cut_within(end))
+            }
+        };
+        self.path.extend(&mut outline, cut.at);
+        drop(outline);
+        let (done, filling) = packer.settle(cut.at);
+        for span in done {
+            on_chunk(self.chunk(span, &ruler));
+        }
+        self.go_on(text, cut, filling);
+    }
+
+    /// The chunk made of a span.
+    fn chunk(&mut self, mut span: Range<usize>, ruler: &Ruler<'_>) -> Chunk {
+        let text = ruler.text;
+        if self.format == Format::Markdown {
+            span.start -= self.indentation(text, &span);
+        }
+        let without_overlap = span.clone();
+        let first = span.end - text[span.clone()].trim_start().len();
+        if let Some(previous) = &self.previous
+            && self.settings.overlap > 0
+            && !self.path.has_heading_at(first)
+        {
+            span.start = overlap::start(previous, &span, ruler, &self.settings);
+        }
+        self.previous = Some(without_overlap);
+        let chunk = Chunk {
+            ordinal: self.ordinal,
+            start: self.base + span.start,
+            end: self.base + span.end,
+            tokens: ruler.index.count(text, span.clone()),
+            headings: self.path.at(text, &span),
+        };
+        self.ordinal += 1;
+        chunk
+    }
+
+    /// How many blanks come before a chunk of several lines in its first one, so that its lines are indented alike.
+    fn indentation(&self, text: &str, span: &Range<usize>) -> usize {
+        let free_from = self.previous.as_ref().map_or(0, |previous| previous.end);
+        let before = &text.as_bytes()[free_from..span.start];
+        let indentation = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let at_line_start = match before.len() - indentation {
+            0 => self.base == 0 && self.previous.is_none(),
+            rest => before[rest - 1] == b'\n',
+        };
+        let restore = at_line_start
+            && indentation <= MAX_INDENTATION
+            && span.len() + indentation <= MAX_CHUNK_BYTES
+            && text[span.clone()].contains('\n');
+        if restore { indentation } else { 0 }
+    }
+
+    /// Forgets the text but for what the rest needs.
+    fn go_on(&mut self, text: &str, cut: Cut, filling: Filling) {
+        let repeated = if self.settings.overlap > 0 { MAX_CHUNK_BYTES } else { 0 };
+        let needed = filling.start().unwrap_or(cut.at).min(cut.at);
+        let start = text.floor_char_boundary(needed.saturating_sub(repeated + 2 * MAX_INDENTATION));
+        self.base += start;
+        self.from = cut.at - start;
+        self.lead_in = cut.lead_in;
+        self.filling = filling;
+        self.filling.rebase(start);
+        self.path.rebase(start);
+        if let Some(previous) = &mut self.previous {
+            *previous = previous.start.saturating_sub(start)..previous.end.saturating_sub(start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
