@@ -48,6 +48,8 @@ fn main() -> ExitCode {
         ("keys and scopes", keys_and_scopes),
         ("bad uploads", bad_uploads),
         ("bad questions", bad_questions),
+        ("uploads of one id at once", uploads_of_one_id_at_once),
+        ("a long history is trimmed", a_long_history_is_trimmed),
         ("a megabyte in one line", a_megabyte_in_one_line),
         ("a body over the limit", a_body_over_the_limit),
         ("one upload and one question stay within the limits", the_limits_hold),
@@ -307,7 +309,9 @@ fn openai_shapes(world: &World) -> Result<()> {
     let client = world.admin.tenant("openai")?;
     client.ingest("a.md", GUIDE)?;
     let mut body = question("Which oil does the lamp burn?");
-    body["model"] = "any".into();
+    body["model"] = "gpt-9".into();
+    ensure!(client.post("/v1/chat/completions", &body)?.error(400)? == "invalid_value", "an allow-list");
+    body["model"] = "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into();
     let whole = client.post("/v1/chat/completions", &body)?.expect(200)?;
     ensure!(whole["object"] == "chat.completion" && whole["choices"][0]["message"]["role"] == "assistant");
     ensure!(whole["usage"]["total_tokens"].is_number(), "{whole}");
@@ -376,6 +380,14 @@ fn bad_uploads(world: &World) -> Result<()> {
         // A plain `..` is resolved by the client or the runtime before it reaches a route.
         ensure!(matches!(reply.status, 400 | 404 | 405), "{id}: {} {}", reply.status, reply.text());
     }
+    ensure!(client.put("foo/chunks", "text")?.error(400)? == "invalid_value");
+    ensure!(client.put("foo%2Fchunks", "text")?.status == 202);
+    let latin = client.put_as("a.txt", "text/plain; charset=iso-8859-1", b"caf\xe9")?;
+    ensure!(latin.error(415)? == "unsupported_charset");
+    let headers = [("content-type", "text/plain"), ("content-encoding", "gzip")];
+    let zipped = client.send("PUT", "/v1/documents/a.txt", &headers, b"\x1f\x8b")?;
+    ensure!(zipped.error(415)? == "unsupported_encoding");
+    ensure!(client.send("HEAD", "/v1/documents", &[], b"")?.status == 200);
     let long = "t".repeat(600);
     ensure!(client.put(&format!("a.md?title={long}"), "x")?.error(400)? == "invalid_value");
     ensure!(client.put("a.md?metadata=%5B1%5D", "x")?.error(400)? == "invalid_value");
@@ -411,6 +423,8 @@ fn bad_questions(world: &World) -> Result<()> {
         json!({"query": "x", "min_score": 2}),
         json!({"query": "x", "filter": []}),
         json!({"query": "x".repeat(100_000)}),
+        json!({"query": "x", "filter": {"public": {"$gt": false}}}),
+        json!({"query": "x", "filter": {"year": {"$eq": 1, "$in": [1]}}, "mode": "keyword"}),
     ] {
         let code = client.post("/v1/search", &body)?.error(400)?;
         ensure!(code == "invalid_value", "{code}");
@@ -419,6 +433,7 @@ fn bad_questions(world: &World) -> Result<()> {
         json!({}),
         json!({"query": 1}),
         json!({"query": "x", "mode": "psychic"}),
+        json!(["x", 5, "hybrid", false, null, null]),
         json!([]),
         json!({"query": "x", "top_k": -1}),
         json!({"query": "x", "unknown": 1}),
@@ -458,6 +473,44 @@ fn bad_questions(world: &World) -> Result<()> {
     ensure!(client.post("/v1/chat/completions", &json!({"messages": "x"}))?.error(400)? == "invalid_json");
     // Still there.
     ensure!(!client.search(&json!({"query": "fog signal"}))?.is_empty());
+    Ok(())
+}
+
+fn uploads_of_one_id_at_once(world: &World) -> Result<()> {
+    let client = world.admin.tenant("race")?;
+    let texts: Vec<String> = (0..8).map(|number| format!("Uploader {number} wins.")).collect();
+    let replies: Vec<Value> = std::thread::scope(|scope| {
+        let put = |text| {
+            let client = &client;
+            scope.spawn(move || client.put("race.md", text)?.expect(202))
+        };
+        let started: Vec<_> = texts.iter().map(put).collect();
+        started.into_iter().map(|thread| thread.join().expect("a thread panicked")).collect::<Result<_>>()
+    })?;
+    let mut numbers: Vec<_> = replies.iter().map(|reply| reply["pending"]["generation"].as_u64()).collect();
+    numbers.sort_unstable();
+    ensure!(numbers == (1..=8).map(Some).collect::<Vec<_>>(), "each is told of its own: {numbers:?}");
+    let document = client.wait_for("race.md", |document| document["generation"] == 8)?;
+    let text = client.get("/v1/documents/race.md/text")?.text();
+    ensure!(texts.contains(&text), "{text}");
+    let hits = client.search(&json!({"query": "uploader wins", "mode": "keyword"}))?;
+    ensure!(hits.len() == 1 && hits[0]["text"] == text && document["bytes"] == text.len(), "{hits:?}");
+    Ok(())
+}
+
+fn a_long_history_is_trimmed(world: &World) -> Result<()> {
+    let client = world.admin.tenant("history")?;
+    client.ingest("a.md", GUIDE)?;
+    let turn = |role: &str| json!({"role": role, "content": "the fog and the lamp ".repeat(600)});
+    let messages = json!([turn("user"), turn("assistant"), turn("user"), turn("assistant"),
+        {"role": "user", "content": "How often does the fog signal sound?"}]);
+    let body = json!({"messages": messages, "max_tokens": 8, "stream": false, "top_k": 2});
+    let answer = client.post("/v1/chat", &body)?.expect(200)?;
+    let degraded = answer["done"]["degraded"].as_array();
+    ensure!(degraded.is_some_and(|all| all.contains(&json!("history_trimmed"))), "{answer}");
+    let system = json!({"messages": [{"role": "system", "content": "s ".repeat(20_000)},
+        {"role": "user", "content": "fog?"}], "max_tokens": 8});
+    ensure!(client.post("/v1/chat", &system)?.error(400)? == "context_length_exceeded");
     Ok(())
 }
 

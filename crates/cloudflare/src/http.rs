@@ -3,7 +3,7 @@
 use ragflare_core::{Error, Retry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use worker::{Request, Response, ResponseBuilder};
+use worker::{Method, Request, Response, ResponseBuilder};
 
 /// The largest JSON body, in bytes.
 pub const MAX_JSON_BYTES: usize = 1024 * 1024;
@@ -127,6 +127,10 @@ impl From<Error> for ApiError {
 fn unavailable(service: &str, retry: Retry, code: Option<u32>, words: &str) -> ApiError {
     worker::console_error!("{words}");
     let code = code.map(|code| format!(" (code {code})")).unwrap_or_default();
+    if service == "generator" && words.contains("5021") {
+        let message = "the prompt and the answer room exceed the model's window (code 5021)";
+        return ApiError::new(400, "context_length_exceeded", message);
+    }
     match retry {
         Retry::Backoff => ApiError {
             retry_after: Some(5),
@@ -186,9 +190,30 @@ pub async fn read_json<T: DeserializeOwned>(request: &mut Request) -> Result<T, 
         let message = format!("send `application/json`, not `{media_type}`");
         return Err(ApiError::new(415, "unsupported_media_type", message));
     }
+    refuse_encoding(request)?;
     let bytes = read_bytes(request, MAX_JSON_BYTES).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::new(400, "invalid_json", format!("the body is not as expected: {error}")))
+    let wrong = |error: serde_json::Error| {
+        ApiError::new(400, "invalid_json", format!("the body is not as expected: {error}"))
+    };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(wrong)?;
+    if !value.is_object() {
+        return Err(ApiError::new(400, "invalid_json", "the body must be a JSON object"));
+    }
+    serde_json::from_value(value).map_err(wrong)
+}
+
+/// Bodies are taken as they are.
+///
+/// # Errors
+/// 415 for a compressed body.
+pub fn refuse_encoding(request: &Request) -> Result<(), ApiError> {
+    match request.headers().get("content-encoding")?.as_deref() {
+        None | Some("" | "identity") => Ok(()),
+        Some(other) => {
+            let message = format!("send the body as it is, not with `Content-Encoding: {other}`");
+            Err(ApiError::new(415, "unsupported_encoding", message))
+        }
+    }
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -221,6 +246,21 @@ pub async fn read_bytes(request: &mut Request, limit: usize) -> Result<Vec<u8>, 
 /// When the runtime refuses to read it.
 pub fn content_length(request: &Request) -> Result<Option<u64>, ApiError> {
     Ok(request.headers().get("content-length")?.and_then(|length| length.parse().ok()))
+}
+
+/// The request's method, if it is one that routes know: `worker` takes any other for GET.
+///
+/// # Errors
+/// 405.
+pub fn method(request: &Request) -> Result<Method, ApiError> {
+    let name = request.inner().method();
+    let known = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    match name.as_str() {
+        // The runtime leaves the body of a reply to HEAD out.
+        "HEAD" => Ok(Method::Get),
+        name if known.contains(&name) => Ok(request.method()),
+        other => Err(ApiError::new(405, "method_not_allowed", format!("{other} is not allowed here"))),
+    }
 }
 
 /// The media type of the body, in lower case, without parameters.

@@ -24,7 +24,7 @@ pub struct Invocation {
 
 impl Invocation {
     /// From the worker's bindings and variables: `SETTINGS` (an object, [`Settings`]), `FILTER_FIELDS` (`{name: type}`),
-    /// `CONTEXT_TOKENS`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
+    /// `CONTEXT_TOKENS`, `MODEL_WINDOW`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
     ///
     /// # Errors
     /// When the configuration is wrong, naming what and why.
@@ -82,12 +82,21 @@ fn settings(env: &Env) -> Result<Settings, ApiError> {
     if let Some(fields) = object::<BTreeMap<String, FieldType>>(env, "FILTER_FIELDS")? {
         settings.fields = fields.into_iter().map(|(name, r#type)| Field { name, r#type }).collect();
     }
-    if let Some(tokens) = text(env, "CONTEXT_TOKENS") {
-        settings.answer.context_tokens = tokens.parse().map_err(|_| {
-            ApiError::new(500, "misconfigured", format!("CONTEXT_TOKENS is `{tokens}`, not a number"))
-        })?;
+    if let Some(tokens) = number(env, "CONTEXT_TOKENS")? {
+        settings.answer.context_tokens = tokens;
     }
+    settings.answer.window = number(env, "MODEL_WINDOW")?.or(settings.answer.window);
     Ok(settings)
+}
+
+fn number(env: &Env, name: &str) -> Result<Option<usize>, ApiError> {
+    text(env, name)
+        .map(|value| {
+            value.parse().map_err(|_| {
+                ApiError::new(500, "misconfigured", format!("{name} is `{value}`, not a number"))
+            })
+        })
+        .transpose()
 }
 
 /// A variable or secret; empty counts as absent.

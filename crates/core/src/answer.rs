@@ -3,7 +3,7 @@
 use crate::citations::{Checked, Citation, CitationFilter};
 use crate::pack::{Budget, pack};
 use crate::ports::{Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
-use crate::search::{Hit, SearchRequest, SearchUsage, Searcher, Timings};
+use crate::search::{Hit, MAX_QUERY_BYTES, SearchRequest, SearchUsage, Searcher, Timings};
 use crate::settings::{Settings, within};
 use crate::{Error, Result, Tenant, prompt};
 use futures::stream::{self, Stream, StreamExt};
@@ -33,6 +33,9 @@ pub struct AnswerRequest {
     /// Sampling temperature, 0–5.
     #[serde(default)]
     pub temperature: Option<f32>,
+    /// One of the configured models; the first when absent.
+    #[serde(default)]
+    pub model: Option<String>,
     /// Whether the reply is streamed; the pipeline does not look at it.
     #[serde(default = "yes")]
     pub stream: bool,
@@ -48,6 +51,7 @@ impl AnswerRequest {
         let message = Message { role: Role::User, content: question.into() };
         Self {
             messages: vec![message],
+            model: None,
             filter: None,
             top_k: None,
             max_tokens: None,
@@ -132,7 +136,14 @@ pub async fn prepare<P: Ports>(
     let top_k = request.top_k.unwrap_or(answer.top_k);
     let max_tokens = request.max_tokens.unwrap_or(answer.max_tokens);
     let temperature = request.temperature.unwrap_or(answer.temperature);
-    within("messages (their number)", request.messages.len(), 1..=MAX_MESSAGES)?;
+    let count = request.messages.len();
+    if count == 0 || count > MAX_MESSAGES {
+        return Err(Error::invalid("messages", format!("are {count}; allowed are 1 to {MAX_MESSAGES}")));
+    }
+    let model = request.model.as_deref().unwrap_or(&answer.model);
+    if model != answer.model && model != answer.fallback_model {
+        return Err(Error::invalid("model", format!("`{model}` is none of those that /v1/models lists")));
+    }
     within("top_k", top_k, 1..=50)?;
     within("max_tokens", max_tokens, 1..=answer.max_tokens_limit)?;
     within("temperature", temperature, 0.0..=5.0)?;
@@ -143,6 +154,10 @@ pub async fn prepare<P: Ports>(
     if question.trim().is_empty() {
         return Err(Error::invalid("messages", "the question must not be empty"));
     }
+    if question.len() > MAX_QUERY_BYTES {
+        let message = format!("the question is {} bytes long; allowed are {MAX_QUERY_BYTES}", question.len());
+        return Err(Error::invalid("messages", message));
+    }
 
     let mut search = SearchRequest::new(question.clone());
     search.top_k = top_k;
@@ -150,7 +165,7 @@ pub async fn prepare<P: Ports>(
     let found = Searcher::new(ports, settings).search(tenant, &search).await?;
 
     let budget = Budget {
-        window: crate::models::window(&answer.model),
+        window: answer.window.unwrap_or_else(|| crate::models::window(model)),
         answer: max_tokens as usize,
         context: answer.context_tokens,
     };
@@ -180,7 +195,7 @@ pub async fn prepare<P: Ports>(
         .map(|(position, hit)| Source { number: position + 1, hit })
         .collect();
     let prompt = (!sources.is_empty()).then(|| Prompt {
-        model: answer.model.clone(),
+        model: model.to_owned(),
         messages: packed.messages,
         max_tokens,
         temperature,
@@ -265,7 +280,8 @@ async fn open<P: Ports + 'static>(
 }
 
 fn fits_fallback(settings: &Settings, prompt_tokens: usize, prompt: &Prompt) -> bool {
-    prompt_tokens + prompt.max_tokens as usize <= crate::models::window(&settings.answer.fallback_model)
+    prompt_tokens + prompt.max_tokens as usize
+        <= settings.answer.window.unwrap_or_else(|| crate::models::window(&settings.answer.fallback_model))
 }
 
 /// A generation on its way to the reader.

@@ -1,8 +1,9 @@
 //! Cutting a document's text into chunks whose size is exact in the embedding model's own tokens.
 //!
-//! The text is tokenized once ([`WordPiece::index`]); all sizes after that are sums. Its structure comes first: Markdown
-//! blocks, or paragraphs of plain text, are packed into chunks until the next one does not fit. Only a block that is
-//! too big for a chunk of its own is cut, by [`text_splitter`] at rows, items, lines, sentences, words.
+//! The text is tokenized once, a piece at a time ([`WordPiece::index`](crate::tokens::WordPiece::index)); all sizes
+//! after that are sums. Its structure comes first: Markdown blocks, or paragraphs of plain text, are packed into chunks
+//! until the next one does not fit. Only a block that is too big for a chunk of its own is cut, by [`text_splitter`] at
+//! rows, items, lines, sentences, words.
 //!
 //! - A heading begins a new chunk when the current one is at least half full, or when its section would not fit into
 //!   the current chunk as a whole and that one is more than a line or two (an eighth of the target). Smaller sections
@@ -95,7 +96,7 @@ impl ChunkSettings {
     /// [`Error::Invalid`](crate::Error::Invalid) naming the field, the value and the allowed range.
     pub fn validate(&self) -> Result<()> {
         within("chunk.target", self.target, 32..=MAX_TOKENS - SPECIALS)?;
-        within("chunk.overlap", self.overlap, 0..=self.target / 2)?;
+        within("chunk.overlap", self.overlap, 0..=self.max_tokens() / 2)?;
         within("chunk.prefix", self.prefix, 0..=MAX_TOKENS / 2)
     }
 

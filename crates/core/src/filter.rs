@@ -91,9 +91,11 @@ impl Filter {
                     if operators.is_empty() {
                         return Err(Error::invalid(format!("filter.{name}"), "has no operator"));
                     }
+                    let first = conditions.len();
                     for (operator, operand) in operators {
                         conditions.push(condition(field, operator, operand)?);
                     }
+                    check_together(field, &conditions[first..])?;
                 }
                 value => conditions.push(condition(field, "$eq", value)?),
             }
@@ -163,6 +165,25 @@ fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     }
 }
 
+/// Vectorize combines operators on one field only as a range: one lower and one upper bound.
+fn check_together(field: &Field, conditions: &[Condition]) -> Result<()> {
+    let lower = |operator| matches!(operator, Operator::Gt | Operator::Gte);
+    let upper = |operator| matches!(operator, Operator::Lt | Operator::Lte);
+    match conditions {
+        [_] => Ok(()),
+        [one, other]
+            if (lower(one.operator) && upper(other.operator))
+                || (upper(one.operator) && lower(other.operator)) =>
+        {
+            Ok(())
+        }
+        _ => Err(Error::invalid(
+            format!("filter.{}", field.name),
+            "takes one operator, or one lower and one upper bound",
+        )),
+    }
+}
+
 fn condition(field: &Field, operator: &str, operand: &Value) -> Result<Condition> {
     let place = || format!("filter.{}", field.name);
     let parsed = Operator::parse(operator).ok_or_else(|| {
@@ -176,8 +197,12 @@ fn condition(field: &Field, operator: &str, operand: &Value) -> Result<Condition
         (_, value) => vec![value.clone()],
     };
     let ordered = matches!(parsed, Operator::Lt | Operator::Lte | Operator::Gt | Operator::Gte);
+    if ordered && field.r#type == FieldType::Boolean {
+        return Err(Error::invalid(place(), format!("`{operator}` takes strings and numbers")));
+    }
+    let list = matches!(parsed, Operator::In | Operator::Nin);
     for value in &values {
-        if (ordered && value.is_null()) || !(value.is_null() || has_type(value, field.r#type)) {
+        if ((ordered || list) && value.is_null()) || !(value.is_null() || has_type(value, field.r#type)) {
             return Err(Error::invalid(place(), format!("{value} is not of the field's type")));
         }
     }
@@ -261,6 +286,9 @@ mod tests {
             json!({"lang": {}}),
             json!([]),
             json!({"year": {"$gt": null}}),
+            json!({"year": {"$gt": 1, "$gte": 2}}),
+            json!({"year": {"$eq": 1, "$lt": 2}}),
+            json!({"lang": {"$in": [null]}}),
             json!({"lang": "x".repeat(3000)}),
         ] {
             assert!(matches!(Filter::parse(&filter, &fields()), Err(Error::Invalid { .. })), "{filter}");

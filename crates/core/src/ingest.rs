@@ -4,7 +4,9 @@
 //! the flip; a generation is served by one conditional statement, and vectors go only after nothing refers to them.
 
 use crate::chunk::{Chunk, Chunker, Format, embedded_text};
-use crate::document::{ChunkRow, Document, DocumentId, Failure, Generation, Metadata, Millis, Upload};
+use crate::document::{
+    ChunkRow, Counts, Document, DocumentId, Failure, Generation, Metadata, Millis, Pending, Status, Upload,
+};
 use crate::identity::{Namespace, digest, document_tag, short, text_hash, vector_id};
 use crate::keyword;
 use crate::ports::{
@@ -110,12 +112,9 @@ impl<'a, P: Ports> Ingest<'a, P> {
             && let Some(generation) = pending_generation(document)
         {
             let (tenant, document) = (tenant.clone(), id.clone());
+            let job = Job::Process { tenant, document, generation, bytes: upload.bytes };
             // Lost or refused: the sweeper sends it.
-            let _ = self
-                .ports
-                .jobs()
-                .send(&Job::Process { tenant, document, generation, bytes: upload.bytes }, 0)
-                .await;
+            let _ = self.ports.jobs().send(&job, 0).await;
         }
         Ok(registered)
     }
@@ -123,21 +122,16 @@ impl<'a, P: Ports> Ingest<'a, P> {
     async fn enter(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload) -> Result<Registered> {
         let documents = self.ports.documents();
         self.check_fingerprint(tenant).await?;
-        if let Some(document) = documents.get(tenant, id).await?
-            && unchanged(&document, upload)
+        let before = documents.get(tenant, id).await?;
+        if let Some(document) = &before
+            && unchanged(document, upload)
         {
             self.ports.objects().delete(std::slice::from_ref(&upload.object_key)).await?;
-            return Ok(Registered::Unchanged(document));
+            return Ok(Registered::Unchanged(document.clone()));
         }
         let now = self.ports.clock().now();
-        documents.begin(tenant, id, upload, now).await?;
-        let document = documents.get(tenant, id).await?.ok_or_else(|| Error::Service {
-            service: "documents",
-            retry: Retry::Backoff,
-            code: None,
-            message: format!("`{id}` was deleted while it was uploaded"),
-        })?;
-        Ok(Registered::Queued(document))
+        let generation = documents.begin(tenant, id, upload, now).await?.generation;
+        Ok(Registered::Queued(queued(before, id, upload, generation, now)))
     }
 
     /// Stores and registers bytes, then processes them at once: for callers that need no queue.
@@ -572,6 +566,43 @@ pub fn format_of(media_type: &str) -> Option<Format> {
 /// The generation of a document that waits to be processed.
 pub fn pending_generation(document: &Document) -> Option<Generation> {
     document.pending.as_ref().filter(|pending| pending.status.is_open()).map(|pending| pending.generation)
+}
+
+/// The document as this upload leaves it. Not read again: another upload may have come in between, and its uploader is
+/// told of that one.
+fn queued(
+    before: Option<Document>,
+    id: &DocumentId,
+    upload: &Upload,
+    generation: Generation,
+    now: Millis,
+) -> Document {
+    let pending =
+        Some(Pending { generation, status: Status::Queued, parts_done: 0, parts_total: 0, error: None });
+    if let Some(before) = &before
+        && before.generation.is_some()
+    {
+        return Document { pending, updated_at: now / 1000, ..before.clone() };
+    }
+    Document {
+        id: id.clone(),
+        status: Status::Queued,
+        generation: None,
+        pending,
+        title: upload.title.clone(),
+        media_type: upload.media_type.clone(),
+        bytes: upload.bytes,
+        content_hash: upload.content_hash.clone(),
+        chunk_count: 0,
+        tokens: 0,
+        metadata: upload.metadata.clone(),
+        counts: Counts::default(),
+        error: None,
+        created_at: before.map_or(now / 1000, |before| before.created_at),
+        updated_at: now / 1000,
+        object_key: upload.object_key.clone(),
+        settings: upload.settings.clone(),
+    }
 }
 
 fn unchanged(document: &Document, upload: &Upload) -> bool {

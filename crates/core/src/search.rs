@@ -251,7 +251,11 @@ impl<'a, P: Ports> Searcher<'a, P> {
         if request.query.trim().is_empty() {
             return Err(Error::invalid("query", "must not be empty"));
         }
-        within("query (its bytes)", request.query.len(), 1..=MAX_QUERY_BYTES)?;
+        let bytes = request.query.len();
+        if bytes > MAX_QUERY_BYTES {
+            let message = format!("is {bytes} bytes long; allowed are {MAX_QUERY_BYTES}");
+            return Err(Error::invalid("query", message));
+        }
         within("top_k", request.top_k, 1..=MAX_TOP_K)?;
         if let Some(least) = request.min_score {
             within("min_score", least, 0.0..=1.0)?;

@@ -122,6 +122,8 @@ pub struct AnswerSettings {
     pub model: String,
     /// Chat model to use when the first is out of service.
     pub fallback_model: String,
+    /// Tokens of prompt and answer together that the model takes; by [`crate::models`] when absent.
+    pub window: Option<usize>,
     /// Tokens of sources put into the prompt at most (`cl100k_base`).
     pub context_tokens: usize,
     /// Answer room when the request does not say.
@@ -141,6 +143,7 @@ impl Default for AnswerSettings {
         Self {
             model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast".into(),
             fallback_model: "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into(),
+            window: None,
             context_tokens: 3000,
             max_tokens: 512,
             max_tokens_limit: 4096,

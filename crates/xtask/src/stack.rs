@@ -307,6 +307,8 @@ fn write_configs(
         ("ANONYMOUS_TENANT".to_owned(), "default".to_owned()),
         ("CONTEXT_TOKENS".to_owned(), "900".to_owned()),
         ("LEDGER".to_owned(), "1".to_owned()),
+        // The twin's chat model takes 8,192 of its own tokens, of which a text has a few more than `cl100k_base`.
+        ("MODEL_WINDOW".to_owned(), "7000".to_owned()),
     ]);
     all.extend(vars.clone());
     // With what wrangler left beside the configurations of a run that was killed.

@@ -15,6 +15,8 @@ use crate::{http, paths, report, setup};
 
 /// The simulator fires no cron: this is the production configuration's.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often to look whether the workers still answer.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Work that has not moved for so long is sent again.
 const OVERDUE_AFTER: Duration = Duration::from_mins(5);
 
@@ -46,11 +48,23 @@ pub fn run(up: &Up) -> Result<()> {
     // Local queues live in memory: whatever was under way is sent again.
     sweep(&stack, Duration::ZERO)?;
     greet(&stack);
-    let mut swept = Instant::now();
+    let (mut swept, mut seen, mut missed) = (Instant::now(), Instant::now(), 0);
     loop {
         thread::sleep(Duration::from_millis(200));
         if let Some(dead) = stack.dead() {
             bail!(dead);
+        }
+        if seen.elapsed() >= LOOK_EVERY {
+            // A runtime that crashed is restarted by wrangler, but may never answer again.
+            let url = format!("{}/healthz", stack.url);
+            let answers = matches!(http::get(&url, Duration::from_secs(20)), Ok(200));
+            missed = if answers { 0 } else { missed + 1 };
+            ensure!(
+                missed < 3,
+                "{url} does not answer any more; see {}\n  what to do: start it again, nothing is lost",
+                stack.log().display()
+            );
+            seen = Instant::now();
         }
         if swept.elapsed() >= SWEEP_EVERY {
             swept = Instant::now();

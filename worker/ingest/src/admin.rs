@@ -4,7 +4,7 @@ use crate::{consumer, not_allowed};
 use ragflare_cloudflare::core::Tenant;
 use ragflare_cloudflare::core::ingest::SETTLED_AFTER;
 use ragflare_cloudflare::core::ports::{Clock, Ports};
-use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::http::{ApiError, json, method, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::{Access, Scope};
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub(crate) async fn route(
     rest: &str,
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Admin).await?;
-    match (request.method(), rest) {
+    match (method(request)?, rest) {
         (Method::Post, "keys") => create_key(invocation, request, &access).await,
         (Method::Get, "keys") => {
             let tenant = (!access.operator).then_some(&access.tenant);

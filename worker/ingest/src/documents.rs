@@ -7,7 +7,7 @@ use ragflare_cloudflare::core::identity::object_key;
 use ragflare_cloudflare::core::ingest::{Registered, extract, format_of};
 use ragflare_cloudflare::core::ports::{DocumentStore, ListQuery, ObjectStore, Ports};
 use ragflare_cloudflare::core::{Error, Tenant};
-use ragflare_cloudflare::http::{ApiError, json, media_type};
+use ragflare_cloudflare::http::{ApiError, json, media_type, method, refuse_encoding};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::{Scope, random};
 use ragflare_cloudflare::upload::store;
@@ -29,7 +29,7 @@ type Query = HashMap<String, String>;
 /// `/v1/documents`
 pub(crate) async fn collection(invocation: &Invocation, request: &mut Request) -> Result<Response, ApiError> {
     let query = query(request)?;
-    match request.method() {
+    match method(request)? {
         Method::Get => {
             let access = invocation.authorize(request, Scope::Read).await?;
             list(invocation, &access.tenant, &query).await
@@ -49,13 +49,17 @@ pub(crate) async fn single(
     rest: &str,
 ) -> Result<Response, ApiError> {
     let query = query(request)?;
-    let method = request.method();
+    let method = method(request)?;
     let (id, view) = match rest.rsplit_once('/') {
         Some((id, view @ ("chunks" | "text" | "content"))) if method == Method::Get => (id, Some(view)),
+        Some((_, view @ ("chunks" | "text" | "content"))) => {
+            let message = format!("ends in `/{view}`, which shows a document; send its slash as `%2F`");
+            return Err(Error::invalid("id", message).into());
+        }
         _ => (rest, None),
     };
     let id = document_id(id)?;
-    let scope = if matches!(method, Method::Get | Method::Head) { Scope::Read } else { Scope::Write };
+    let scope = if method == Method::Get { Scope::Read } else { Scope::Write };
     let tenant = invocation.authorize(request, scope).await?.tenant;
     match (method, view) {
         (Method::Put, None) => put(invocation, request, &tenant, &id, &query).await,
@@ -90,6 +94,8 @@ async fn put(
     if title.is_some_and(|title| title.len() > 512) {
         return Err(Error::invalid("title", "is longer than 512 bytes").into());
     }
+    refuse_encoding(request)?;
+    refuse_charset(request)?;
     let media_type = readable_type(media_type(request)?, id)?;
     let key = object_key(tenant, &random(16)?)?;
     let objects = invocation.rag.platform().objects();
@@ -109,6 +115,18 @@ async fn put(
     }
 }
 
+/// Text is read as UTF-8.
+fn refuse_charset(request: &Request) -> Result<(), ApiError> {
+    let header = request.headers().get("content-type")?.unwrap_or_default().to_ascii_lowercase();
+    let charset = header.split(';').find_map(|part| part.trim().strip_prefix("charset="));
+    match charset.map(|charset| charset.trim_matches('"')) {
+        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
+        Some(other) => {
+            Err(ApiError::new(415, "unsupported_charset", format!("send UTF-8 text, not `{other}`")))
+        }
+    }
+}
+
 /// The type to read the body as: as declared, or by the id's ending where the declaration says nothing.
 fn readable_type(declared: Option<String>, id: &DocumentId) -> Result<String, ApiError> {
     let ending = id.as_str().rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
@@ -117,7 +135,7 @@ fn readable_type(declared: Option<String>, id: &DocumentId) -> Result<String, Ap
             match ending.as_deref() {
                 Some("md" | "markdown" | "mdx") => "text/markdown".to_owned(),
                 Some("txt" | "text") => "text/plain".to_owned(),
-                _ => declared.unwrap_or_else(|| "nothing".into()),
+                _ => declared.unwrap_or_default(),
             }
         }
         Some(declared) => declared.to_owned(),
@@ -125,7 +143,8 @@ fn readable_type(declared: Option<String>, id: &DocumentId) -> Result<String, Ap
     if format_of(&media_type).is_some() {
         return Ok(media_type);
     }
-    let message = format!("can't read `{media_type}`; send `text/plain` or `text/markdown`");
+    let what = if media_type.is_empty() { "a body without a type".into() } else { format!("`{media_type}`") };
+    let message = format!("can't read {what}; send `text/plain` or `text/markdown`");
     Err(ApiError::new(415, "unsupported_media_type", message))
 }
 

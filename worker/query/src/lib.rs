@@ -6,7 +6,7 @@ mod openai;
 mod sse;
 
 use ragflare_cloudflare::core::search::SearchRequest;
-use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::http::{ApiError, json, method, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn route(
     path: &str,
     what: &str,
 ) -> Result<Response, ApiError> {
-    match (request.method(), path) {
+    match (method(request)?, path) {
         (Method::Post, "/v1/search") => {
             let access = invocation.authorize(request, Scope::Read).await?;
             let search: SearchRequest = read_json(request).await?;

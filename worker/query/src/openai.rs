@@ -25,6 +25,9 @@ struct Completion {
     max_completion_tokens: Option<u32>,
     temperature: Option<f32>,
     stream_options: Option<StreamOptions>,
+    n: Option<u32>,
+    tools: Option<Vec<Value>>,
+    response_format: Option<ResponseFormat>,
     ragflare: Option<Extension>,
 }
 
@@ -46,6 +49,11 @@ struct ContentPart {
     r#type: String,
     #[serde(default)]
     text: String,
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat {
+    r#type: String,
 }
 
 #[derive(Deserialize)]
@@ -94,11 +102,13 @@ pub(crate) async fn completions(
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
     let asked: Completion = read_json(request).await?;
+    refuse_unsupported(&asked)?;
     let messages: CoreResult<Vec<Message>> =
         asked.messages.into_iter().map(WireMessage::into_message).collect();
     let extension = asked.ragflare.unwrap_or_default();
     let answer = AnswerRequest {
         messages: messages?,
+        model: (!asked.model.is_empty()).then(|| asked.model.clone()),
         filter: extension.filter,
         top_k: extension.top_k,
         max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
@@ -133,6 +143,22 @@ pub(crate) async fn completions(
     }
     invocation.report(what);
     json(200, &reply.whole())
+}
+
+/// What would change the answer, but can't be had, is refused rather than ignored.
+fn refuse_unsupported(asked: &Completion) -> CoreResult<()> {
+    if asked.n.is_some_and(|n| n != 1) {
+        return Err(Error::invalid("n", "must be 1"));
+    }
+    if asked.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        return Err(Error::invalid("tools", "are not supported"));
+    }
+    match &asked.response_format {
+        Some(format) if format.r#type != "text" => {
+            Err(Error::invalid("response_format", format!("`{}` is not supported", format.r#type)))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn models(invocation: &Invocation) -> Result<Response, ApiError> {

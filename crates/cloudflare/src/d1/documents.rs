@@ -337,15 +337,22 @@ impl DocumentStore for D1Documents {
         // Guarded throughout: a late copy of a message must not touch what is served by now.
         let open = format!("EXISTS (SELECT 1 FROM generations WHERE {OPEN})");
         let own = format!(
-            "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 AND part = ?4 AND {open}"
+            "SELECT row FROM chunks WHERE tenant = ?1 AND document = ?2 AND generation = ?3 \
+             AND ordinal BETWEEN ?4 AND ?5 AND {open}"
         );
+        // By position, which has an index: looking for the part would read the whole generation for each part.
+        let first = part.chunks.first().map_or(0, |chunk| u64::from(chunk.ordinal));
+        let last = part.chunks.last().map_or(0, |chunk| u64::from(chunk.ordinal));
         let number = u64::from(part.number);
         let tokens = part.chunks.iter().map(|chunk| chunk.tokens).sum();
         let terms = part.chunks.iter().map(|chunk| chunk.terms.len() as u64).sum();
         let mut statements = vec![
             of(format!("DELETE FROM keyword_index WHERE rowid IN ({own})"), tenant, id, generation)
-                .number(number),
-            of(format!("DELETE FROM chunks WHERE row IN ({own})"), tenant, id, generation).number(number),
+                .number(first)
+                .number(last),
+            of(format!("DELETE FROM chunks WHERE row IN ({own})"), tenant, id, generation)
+                .number(first)
+                .number(last),
         ];
         for slice in slices(part.chunks.iter().map(|chunk| chunk_json(tenant, chunk).to_string())) {
             statements.push(
