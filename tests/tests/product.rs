@@ -480,9 +480,10 @@ fn uploads_of_one_id_at_once(world: &World) -> Result<()> {
     let client = world.admin.tenant("race")?;
     let texts: Vec<String> = (0..8).map(|number| format!("Uploader {number} wins.")).collect();
     let replies: Vec<Value> = std::thread::scope(|scope| {
-        let put = |text| {
+        let put = |text: &String| {
+            let text = text.clone();
             let client = &client;
-            scope.spawn(move || client.put("race.md", text)?.expect(202))
+            scope.spawn(move || client.put("race.md", &text)?.expect(202))
         };
         let started: Vec<_> = texts.iter().map(put).collect();
         started.into_iter().map(|thread| thread.join().expect("a thread panicked")).collect::<Result<_>>()

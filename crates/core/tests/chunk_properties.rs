@@ -60,10 +60,9 @@ fn check(text: &str, format: Format, settings: ChunkSettings) {
 
 fn settings() -> impl Strategy<Value = ChunkSettings> {
     let target = prop_oneof![32_usize..64, Just(256), 32_usize..=510];
-    (target, 0_usize..=100, 0_usize..=256).prop_map(|(target, overlap, prefix)| ChunkSettings {
-        target,
-        overlap: target / 2 * overlap.saturating_sub(40) / 60,
-        prefix,
+    (target, 0_usize..=100, 0_usize..=256).prop_map(|(target, overlap, prefix)| {
+        let most = ChunkSettings { target, overlap: 0, prefix }.max_tokens() / 2;
+        ChunkSettings { target, overlap: most * overlap.saturating_sub(40) / 60, prefix }
     })
 }
 
