@@ -408,7 +408,7 @@ fn bad_uploads(world: &World) -> Result<()> {
     client.put_as("kept.md", "text/markdown", b"\xff")?.expect(202)?;
     let document = client.wait("kept.md")?;
     ensure!(document["generation"] == 1 && document["pending"]["error"]["code"] == "not_utf8", "{document}");
-    ensure!(client.search(&json!({"query": "lamp"}))?.len() == 1);
+    ensure!(client.search(&json!({"query": "lamp", "mode": "keyword"}))?.len() == 1);
     Ok(())
 }
 

@@ -371,11 +371,12 @@ impl DocumentStore for D1Documents {
                 .number(number)
                 .bind(slice.as_str()),
             );
+            // CROSS JOIN: each value looks its row up; the other way round each row of the generation reads all values.
             statements.push(
                 of(
                     format!(
                         "INSERT INTO keyword_index (rowid, terms) SELECT c.row, value->>'terms' FROM json_each(?4) \
-                         JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
+                         CROSS JOIN chunks c ON c.tenant = ?1 AND c.document = ?2 AND c.generation = ?3 \
                          AND c.ordinal = value->>'ordinal' WHERE {open}"
                     ),
                     tenant,
