@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
-use ureq::Agent;
 use ureq::http::Request;
+use ureq::{Agent, SendBody};
 
 /// A client with or without a key.
 #[derive(Clone, Debug)]
@@ -48,6 +48,11 @@ impl Sse {
 }
 
 impl Reply {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
@@ -99,15 +104,34 @@ impl Client {
     /// # Errors
     /// When no reply comes.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
-        let mut reply = self.open(method, path, headers, body)?;
-        let mut bytes = Vec::new();
-        reply.body_mut().as_reader().read_to_end(&mut bytes)?;
-        let headers = reply
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-            .collect();
-        Ok(Reply { status: reply.status().as_u16(), bytes, headers })
+        whole(self.open(method, path, headers, body)?)
+    }
+
+    /// Sends a body without saying how long it is.
+    ///
+    /// # Errors
+    /// When no reply comes.
+    pub fn send_unsized(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        mut body: impl Read,
+    ) -> Result<Reply> {
+        let request = self.request(method, path, headers);
+        let reply = self.agent.run(request.body(SendBody::from_reader(&mut body))?);
+        whole(reply.with_context(|| format!("{method} {path}"))?)
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> ureq::http::request::Builder {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request
     }
 
     /// Sends a request and hands the open reply over.
@@ -121,13 +145,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<ureq::http::Response<ureq::Body>> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = self.request(method, path, headers);
         let reply = if matches!(method, "GET" | "HEAD" | "DELETE") && body.is_empty() {
             self.agent.run(request.body(())?)
         } else {
@@ -158,6 +176,48 @@ impl Client {
     /// When no reply comes.
     pub fn post(&self, path: &str, body: &Value) -> Result<Reply> {
         self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// PATCH of JSON.
+    ///
+    /// # Errors
+    /// When no reply comes.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Reply> {
+        self.send("PATCH", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// POST of a form: each part's name, file name and type (both empty for a plain field), and value.
+    ///
+    /// # Errors
+    /// When no reply comes.
+    pub fn form(&self, path: &str, parts: &[(&str, &str, &str, &[u8])]) -> Result<Reply> {
+        let boundary = "ragflare-test-boundary";
+        let mut body = Vec::new();
+        for (name, file, kind, value) in parts {
+            let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+            if !file.is_empty() {
+                head += &format!("; filename=\"{file}\"");
+            }
+            if !kind.is_empty() {
+                head += &format!("\r\nContent-Type: {kind}");
+            }
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(b"\r\n\r\n");
+            body.extend_from_slice(value);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        self.send("POST", path, &[("content-type", &kind)], &body)
+    }
+
+    /// Uploads Markdown under a condition.
+    ///
+    /// # Errors
+    /// When no reply comes.
+    pub fn put_if(&self, id: &str, text: &str, condition: (&str, &str)) -> Result<Reply> {
+        let headers = [("content-type", "text/markdown"), condition];
+        self.send("PUT", &format!("/v1/documents/{id}"), &headers, text.as_bytes())
     }
 
     /// Uploads Markdown.
@@ -265,4 +325,16 @@ impl Client {
         let made = self.post("/v1/admin/keys", &body)?.expect(201)?;
         Ok(self.with_key(made["key"].as_str().context("no key")?))
     }
+}
+
+/// Reads a reply to its end.
+fn whole(mut reply: ureq::http::Response<ureq::Body>) -> Result<Reply> {
+    let mut bytes = Vec::new();
+    reply.body_mut().as_reader().read_to_end(&mut bytes)?;
+    let headers = reply
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    Ok(Reply { status: reply.status().as_u16(), bytes, headers })
 }

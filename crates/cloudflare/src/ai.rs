@@ -34,6 +34,7 @@
 //! at the same time can give either side the other's kind of reply. (Read in `cloudflare-internal:ai-api`, workerd
 //! 1.20261117.1.)
 
+mod batch;
 pub(crate) mod binding;
 mod call;
 mod delta;
@@ -51,6 +52,7 @@ use std::rc::Rc;
 use futures::{StreamExt, TryStreamExt};
 use wasm_bindgen::JsValue;
 
+pub use batch::{BATCH_BYTES, BatchState};
 pub use delta::{StreamDecoder, StreamEvent};
 pub use embeddings::{EMBED_BATCH, Embeddings, Pooling};
 pub use error::AiError;
@@ -131,7 +133,8 @@ impl Ai {
         let inputs = embeddings::to_wire(texts, pooling)?;
         self.call(model, &inputs, async |reply: Reply| {
             let request_id = reply.request_id.clone();
-            Embeddings::from_wire(&reply.json("embedding").await?, texts.len(), pooling, request_id)
+            let expected = Some((texts.len(), pooling));
+            Embeddings::from_wire(&reply.json("embedding").await?, expected, request_id)
         })
         .await
     }
@@ -214,8 +217,19 @@ impl Ai {
         inputs: &str,
         read: impl AsyncFn(Reply) -> Result<T, AiError>,
     ) -> Result<T, AiError> {
-        let options = self.options.to_wire()?;
-        let call = Call { model, inputs, options: &options, signal: self.options.signal.as_ref() };
+        self.call_with(&self.options, model, inputs, read).await
+    }
+
+    /// The same under other options than the client's.
+    async fn call_with<T>(
+        &self,
+        options: &RunOptions,
+        model: &str,
+        inputs: &str,
+        read: impl AsyncFn(Reply) -> Result<T, AiError>,
+    ) -> Result<T, AiError> {
+        let wire = options.to_wire()?;
+        let call = Call { model, inputs, options: &wire, signal: options.signal.as_ref() };
         retry::run(self.retry, async || read(call.send(&self.binding, &self.ledger).await?).await).await
     }
 }

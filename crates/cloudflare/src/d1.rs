@@ -1,90 +1,83 @@
 //! D1 behind core's `DocumentStore` and `KeywordIndex`. The schema is in `migrations/`.
 
+mod audit;
+mod chunks;
 mod conditions;
 mod documents;
+mod garbage;
+mod generations;
 mod keywords;
 mod letters;
+mod rebuild;
 mod rows;
+mod statement;
+mod tenants;
+mod vectors;
 
+pub use audit::Audit;
 pub use documents::D1Documents;
 pub use keywords::D1Keywords;
 pub use letters::Letters;
+pub use rebuild::{Rebuild, Rebuilt};
+pub use statement::{Statement, Value};
 
+use crate::ai::binding::{Binding, text_of};
 use crate::ledger::Ledger;
+use js_sys::{Array, Reflect};
 use ragflare_core::{Error, Result, Retry};
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::rc::Rc;
+use worker::D1Database;
 use worker::wasm_bindgen::JsValue;
-use worker::{D1Database, D1Result};
 
 /// A database and the ledger its statements are counted in.
 #[derive(Clone, Debug)]
 pub struct Database {
     inner: Rc<D1Database>,
+    /// The same object. `worker` reads the size of a database into 32 bits.
+    binding: Binding,
+    /// Bytes, as the last reply said.
+    size: Rc<Cell<Option<u64>>>,
     ledger: Ledger,
 }
 
-/// SQL and the values of `?1`, `?2`, …
-#[derive(Clone, Debug)]
-pub struct Statement {
-    sql: String,
-    values: Vec<JsValue>,
-}
-
-impl Statement {
-    /// A statement without values.
-    pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
-    }
-
-    /// Adds the next value.
-    pub fn bind(mut self, value: impl Into<JsValue>) -> Self {
-        self.values.push(value.into());
-        self
-    }
-
-    /// Adds a number; D1 takes JavaScript numbers, exact to 2^53.
-    pub fn number(self, value: u64) -> Self {
-        self.bind(value as f64)
-    }
-
-    /// Adds a list as the JSON text for `json_each`: one value, however long the list is (101 values fail).
-    pub fn list<T: serde::Serialize>(self, values: &[T]) -> Self {
-        let json = serde_json::to_string(values).unwrap_or_else(|_| "[]".into());
-        self.bind(json)
-    }
-
-    /// How many values are bound.
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Adds to the SQL.
-    pub(crate) fn push(&mut self, sql: &str) {
-        self.sql.push_str(sql);
-    }
-}
+/// What D1 replied to a statement.
+#[derive(Debug)]
+pub(crate) struct Reply(JsValue);
 
 impl Database {
     /// # Errors
     /// When `binding` is no D1 database.
     pub fn from_env(env: &worker::Env, binding: &str, ledger: Ledger) -> worker::Result<Self> {
-        Ok(Self { inner: Rc::new(env.d1(binding)?), ledger })
+        let inner = env.d1(binding)?;
+        let object: &JsValue = inner.as_ref();
+        let binding = Binding { object: object.clone(), name: binding.to_owned() };
+        Ok(Self { inner: Rc::new(inner), binding, size: Rc::default(), ledger })
     }
 
-    /// Runs statements in one transaction; results in order.
-    pub(crate) async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<D1Result>> {
+    /// Runs statements in one transaction; replies in order.
+    pub(crate) async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Reply>> {
         self.ledger.count_d1(statements.len() as u32);
-        let prepared = statements
-            .into_iter()
-            .map(|statement| self.inner.prepare(statement.sql).bind(&statement.values))
-            .collect::<worker::Result<Vec<_>>>()
-            .map_err(|error| fault(&error))?;
-        let results = self.inner.batch(prepared).await.map_err(|error| fault(&error))?;
-        if let Some(message) = results.iter().find_map(D1Result::error) {
-            return Err(storage(message));
+        let prepared = Array::new();
+        for statement in statements {
+            let (sql, values) = statement.into_js();
+            worker::console_log!("SQL|{}", sql.replace('\n', " "));
+            let bound = self.inner.prepare(sql).bind(&values).map_err(|error| storage(error.to_string()))?;
+            prepared.push(bound.inner().as_ref());
         }
-        Ok(results)
+        let replies = self.binding.call("batch", &Array::of1(&prepared)).await;
+        let replies = Array::from(&replies.map_err(|error| storage(text_of(&error)))?);
+        let replies: Vec<Reply> = replies.iter().map(Reply).collect();
+        for reply in &replies {
+            if let Some(message) = reply.field("error").as_string() {
+                return Err(storage(message));
+            }
+            if let Some(bytes) = reply.size() {
+                self.size.set(Some(bytes));
+            }
+        }
+        Ok(replies)
     }
 
     /// Runs one statement.
@@ -96,15 +89,34 @@ impl Database {
     pub(crate) async fn all<T: DeserializeOwned>(&self, statement: Statement) -> Result<Vec<T>> {
         rows(&self.batch(vec![statement]).await?[0])
     }
+
+    /// Bytes that the database takes, as of the last statement.
+    pub fn size(&self) -> Option<u64> {
+        self.size.get()
+    }
 }
 
-/// The rows of a result.
-pub(crate) fn rows<T: DeserializeOwned>(result: &D1Result) -> Result<Vec<T>> {
-    result.results().map_err(|error| fault(&error))
+impl Reply {
+    fn field(&self, name: &str) -> JsValue {
+        Reflect::get(&self.0, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    fn size(&self) -> Option<u64> {
+        let size = Reflect::get(&self.field("meta"), &JsValue::from_str("size_after")).ok()?;
+        size.as_f64().map(|bytes| bytes as u64)
+    }
 }
 
-fn fault(error: &worker::Error) -> Error {
-    storage(error.to_string())
+/// The rows of a reply.
+pub(crate) fn rows<T: DeserializeOwned>(reply: &Reply) -> Result<Vec<T>> {
+    let rows = reply.field("results");
+    if rows.is_null_or_undefined() {
+        return Ok(Vec::new());
+    }
+    Array::from(&rows)
+        .iter()
+        .map(|row| serde_wasm_bindgen::from_value(row).map_err(|error| storage(error.to_string())))
+        .collect()
 }
 
 /// Whatever D1 complains of passes (overload, a reset, a lost connection) or is a bug that a bounded number of repeats
@@ -114,6 +126,6 @@ fn storage(message: String) -> Error {
 }
 
 /// An optional text as D1 takes it.
-pub(crate) fn optional(value: Option<&str>) -> JsValue {
-    value.map_or(JsValue::NULL, JsValue::from_str)
+pub(crate) fn optional(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, Value::from)
 }

@@ -117,6 +117,8 @@ impl From<Error> for ApiError {
             },
             Error::Document { code, message } => Self::new(422, code, message),
             Error::Fingerprint { .. } => Self::new(409, "embedding_settings_changed", message),
+            Error::Precondition { .. } => Self::new(412, "precondition_failed", message),
+            Error::Full { .. } => Self::new(507, "database_full", message),
             Error::TooLong { .. } => Self::new(400, "context_length_exceeded", message),
             _ => Self::new(500, "internal", message),
         }
@@ -132,7 +134,7 @@ fn unavailable(service: &str, retry: Retry, code: Option<u32>, words: &str) -> A
         return ApiError::new(400, "context_length_exceeded", message);
     }
     match retry {
-        Retry::Backoff => ApiError {
+        Retry::Backoff | Retry::Busy => ApiError {
             retry_after: Some(5),
             ..ApiError::new(
                 503,

@@ -23,8 +23,8 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// From the worker's bindings and variables: `SETTINGS` (an object, [`Settings`]), `FILTER_FIELDS` (`{name: type}`),
-    /// `CONTEXT_TOKENS`, `MODEL_WINDOW`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
+    /// From the worker's bindings and variables: `SETTINGS` ([`Settings`], an object or its text), `FILTER_FIELDS`
+    /// (`{name: type}`), `CONTEXT_TOKENS`, `MODEL_WINDOW`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
     ///
     /// # Errors
     /// When the configuration is wrong, naming what and why.
@@ -104,17 +104,20 @@ fn text(env: &Env, name: &str) -> Option<String> {
     env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
 }
 
-/// A JSON variable.
+/// A JSON variable, or a text that is JSON; empty counts as absent.
 fn object<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, ApiError> {
     use js_sys::{JSON, Reflect};
     let value = Reflect::get(env.as_ref(), &name.into()).unwrap_or_default();
-    if value.is_undefined() {
+    if value.is_undefined() || value.as_string().is_some_and(|text| text.is_empty()) {
         return Ok(None);
     }
     let wrong =
         |why: String| ApiError::new(500, "misconfigured", format!("the variable {name} is wrong: {why}"));
-    let json = JSON::stringify(&value).map_err(|_| wrong("it is no JSON".into()))?;
-    serde_json::from_str(&String::from(json)).map(Some).map_err(|error| wrong(error.to_string()))
+    let json = match value.as_string() {
+        Some(text) => text,
+        None => JSON::stringify(&value).map_err(|_| wrong("it is no JSON".into()))?.into(),
+    };
+    serde_json::from_str(&json).map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 fn misconfigured(error: worker::Error) -> ApiError {

@@ -1,20 +1,33 @@
 //! Workers AI behind core's model ports.
 
-use crate::ai::{Ai, AiError, FinishReason, GenerationRequest, GenerationStream, RetryClass, StreamEvent};
-use crate::ai::{Message as WireMessage, Pooling as WirePooling, Role as WireRole};
+use crate::ai::{
+    Ai, AiError, BatchState, FinishReason, GenerationRequest, GenerationStream, RetryClass, StreamEvent,
+};
+use crate::ai::{
+    Embeddings as WireEmbeddings, Message as WireMessage, Pooling as WirePooling, Role as WireRole,
+};
 use futures::{Stream, StreamExt};
-use ragflare_core::identity::Fingerprint;
 use ragflare_core::ports::{
-    Embedder, Embeddings, Finish, Generated, Prompt, Reranker, Role, TextGenerator, Usage,
+    Collected, Embedder, Embeddings, Finish, Generated, Prompt, Reranker, Role, TextGenerator, Usage,
 };
 use ragflare_core::settings::{EmbeddingSettings, Pooling};
 use ragflare_core::{Error, Result, Retry, Tenant};
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Codes of a service that is out of capacity for now.
+const BUSY: [u32; 3] = [3007, 3008, 3040];
+
 fn fault(service: &'static str, error: &AiError) -> Error {
+    let busy = match error {
+        AiError::Platform { code: Some(code), .. } if BUSY.contains(code) => true,
+        AiError::Platform { status: 429, .. } => error.retry_class() == RetryClass::Backoff,
+        _ => false,
+    };
     let retry = match error.retry_class() {
+        _ if busy => Retry::Busy,
         // Another invocation has subrequests of its own; a reply that made no sense may make some next time.
         _ if matches!(error, AiError::SubrequestLimit { .. } | AiError::Malformed { .. }) => Retry::Backoff,
         RetryClass::Never => Retry::Never,
@@ -28,47 +41,77 @@ fn fault(service: &'static str, error: &AiError) -> Error {
 #[derive(Clone, Debug)]
 pub struct AiEmbedder {
     ai: Ai,
-    settings: Rc<EmbeddingSettings>,
 }
 
 impl AiEmbedder {
     /// Over a client.
-    pub fn new(ai: Ai, settings: EmbeddingSettings) -> Self {
-        Self { ai, settings: Rc::new(settings) }
+    pub fn new(ai: Ai) -> Self {
+        Self { ai }
     }
 
-    async fn embed(&self, prefix: &str, texts: &[&str]) -> Result<Embeddings> {
-        let pooling = match self.settings.pooling {
-            Pooling::Cls => WirePooling::Cls,
-            Pooling::Mean => WirePooling::Mean,
-        };
-        let prefixed: Vec<String>;
-        let texts: Vec<&str> = if prefix.is_empty() {
-            texts.to_vec()
-        } else {
-            prefixed = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-            prefixed.iter().map(String::as_str).collect()
-        };
+    async fn embed(&self, settings: &EmbeddingSettings, prefix: &str, texts: &[&str]) -> Result<Embeddings> {
+        let prefixed = prefixed(prefix, texts);
+        let texts: Vec<&str> = prefixed.iter().map(Cow::as_ref).collect();
         let rows = self
             .ai
-            .embed(&self.settings.model, &texts, pooling)
+            .embed(&settings.model, &texts, pooling(settings))
             .await
-            .map_err(|error| fault("embedder", &error))?;
-        Ok(Embeddings { dimensions: rows.dimensions(), values: rows.into_values() })
+            .map_err(|error| embedder(&error))?;
+        Ok(embeddings(rows))
     }
 }
 
+fn embedder(error: &AiError) -> Error {
+    fault("embedder", error)
+}
+
+fn embeddings(rows: WireEmbeddings) -> Embeddings {
+    Embeddings { dimensions: rows.dimensions(), values: rows.into_values() }
+}
+
+fn pooling(settings: &EmbeddingSettings) -> WirePooling {
+    match settings.pooling {
+        Pooling::Cls => WirePooling::Cls,
+        Pooling::Mean => WirePooling::Mean,
+    }
+}
+
+fn prefixed<'a>(prefix: &str, texts: &[&'a str]) -> Vec<Cow<'a, str>> {
+    let one = |text: &&'a str| match prefix {
+        "" => Cow::Borrowed(*text),
+        prefix => Cow::Owned(format!("{prefix}{text}")),
+    };
+    texts.iter().map(one).collect()
+}
+
 impl Embedder for AiEmbedder {
-    fn fingerprint(&self) -> Fingerprint {
-        self.settings.fingerprint()
+    async fn embed_documents(
+        &self,
+        _: &Tenant,
+        settings: &EmbeddingSettings,
+        texts: &[&str],
+    ) -> Result<Embeddings> {
+        self.embed(settings, &settings.document_prefix, texts).await
     }
 
-    async fn embed_documents(&self, _: &Tenant, texts: &[&str]) -> Result<Embeddings> {
-        self.embed(&self.settings.document_prefix, texts).await
+    async fn embed_query(&self, _: &Tenant, settings: &EmbeddingSettings, query: &str) -> Result<Vec<f32>> {
+        Ok(self.embed(settings, &settings.query_prefix, &[query]).await?.values)
     }
 
-    async fn embed_query(&self, _: &Tenant, query: &str) -> Result<Vec<f32>> {
-        Ok(self.embed(&self.settings.query_prefix, &[query]).await?.values)
+    async fn submit(&self, _: &Tenant, settings: &EmbeddingSettings, texts: &[&str]) -> Result<String> {
+        let prefixed = prefixed(&settings.document_prefix, texts);
+        let texts: Vec<&str> = prefixed.iter().map(Cow::as_ref).collect();
+        let (model, pooling) = (&settings.model, pooling(settings));
+        self.ai.submit_embeddings(model, &texts, pooling).await.map_err(|error| embedder(&error))
+    }
+
+    async fn collect(&self, _: &Tenant, settings: &EmbeddingSettings, ticket: &str) -> Result<Collected> {
+        let state = self.ai.collect_embeddings(&settings.model, ticket).await;
+        Ok(match state.map_err(|error| embedder(&error))? {
+            BatchState::Running => Collected::Running,
+            BatchState::Done(rows) => Collected::Done(embeddings(rows)),
+            BatchState::Lost => Collected::Lost,
+        })
     }
 }
 
@@ -176,5 +219,30 @@ impl TextGenerator for AiGenerator {
         let stream =
             self.ai.stream(&prompt.model, &request).await.map_err(|error| fault("generator", &error))?;
         Ok(Answers(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_of_capacity_is_busy() {
+        let retry = |status, body: &str| embedder(&AiError::from_reply(status, body, None)).retry();
+        assert_eq!(retry(429, "AiError: 3040: Capacity temporarily exceeded"), Retry::Busy);
+        assert_eq!(retry(408, "AiError: 3007: Timeout"), Retry::Busy);
+        assert_eq!(retry(429, "too many requests"), Retry::Busy);
+        assert_eq!(
+            retry(429, "AiError: 3036: you have used up your daily allocation"),
+            Retry::AfterMidnightUtc
+        );
+        assert_eq!(retry(502, "<html>bad gateway</html>"), Retry::Backoff);
+        assert_eq!(retry(400, "AiError: 5007: No such model"), Retry::Never);
+    }
+
+    #[test]
+    fn a_prefix_stands_before_each_text() {
+        assert_eq!(prefixed("", &["a"]), ["a"]);
+        assert_eq!(prefixed("query: ", &["a", "b"]), ["query: a", "query: b"]);
     }
 }

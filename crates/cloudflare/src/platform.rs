@@ -20,6 +20,8 @@ pub struct Bindings<'a> {
     pub ai: &'a str,
     /// The Vectorize index.
     pub vectorize: &'a str,
+    /// Further indexes, for vectors of other lengths; those that are not bound are left out.
+    pub more_vectorize: &'a [&'a str],
     /// The D1 database with this crate's migrations.
     pub database: &'a str,
     /// The R2 bucket for originals.
@@ -30,7 +32,14 @@ pub struct Bindings<'a> {
 
 impl Default for Bindings<'_> {
     fn default() -> Self {
-        Self { ai: "AI", vectorize: "VECTORIZE", database: "DB", bucket: "BUCKET", queue: "QUEUE" }
+        Self {
+            ai: "AI",
+            vectorize: "VECTORIZE",
+            more_vectorize: &["VECTORIZE_2"],
+            database: "DB",
+            bucket: "BUCKET",
+            queue: "QUEUE",
+        }
     }
 }
 
@@ -72,12 +81,16 @@ impl Platform {
         let problem = |error: String| worker::Error::RustError(error);
         let ai =
             Ai::from_env(env, bindings.ai, ledger.clone()).map_err(|error| problem(error.to_string()))?;
-        let index = Vectorize::from_env(env, bindings.vectorize, ledger.clone())
+        let further = bindings.more_vectorize.iter().copied().filter(|name| is_bound(env, name));
+        let indexes = std::iter::once(bindings.vectorize)
+            .chain(further)
+            .map(|name| Vectorize::from_env(env, name, ledger.clone()))
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| problem(error.to_string()))?;
         let database = Database::from_env(env, bindings.database, ledger.clone())?;
         Ok(Self {
-            embedder: AiEmbedder::new(ai.clone(), settings.embedding.clone()),
-            vectors: VectorizeVectors::new(index),
+            embedder: AiEmbedder::new(ai.clone()),
+            vectors: VectorizeVectors::over(indexes),
             keywords: D1Keywords::new(database.clone()),
             reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
             generator: AiGenerator::new(ai),
@@ -99,6 +112,10 @@ impl Platform {
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
+}
+
+fn is_bound(env: &Env, name: &str) -> bool {
+    js_sys::Reflect::get(env.as_ref(), &name.into()).is_ok_and(|found| !found.is_null_or_undefined())
 }
 
 impl Ports for Platform {

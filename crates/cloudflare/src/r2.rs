@@ -3,8 +3,9 @@
 use crate::ledger::Ledger;
 use ragflare_core::ports::{ObjectEntry, ObjectStore};
 use ragflare_core::{Error, Result, Retry, Tenant};
+use std::ops::Range;
 use std::rc::Rc;
-use worker::{Bucket, Env, HttpMetadata};
+use worker::{Bucket, Env, HttpMetadata, Range as WireRange};
 
 /// Keys a bulk delete takes at most.
 const DELETE_BATCH: usize = 1000;
@@ -50,6 +51,30 @@ impl ObjectStore for R2Objects {
 
     async fn get(&self, _: &Tenant, key: &str) -> Result<Option<Vec<u8>>> {
         let object = self.bucket().get(key).execute().await.map_err(|error| fault(&error))?;
+        match object.as_ref().and_then(worker::Object::body) {
+            Some(body) => body.bytes().await.map(Some).map_err(|error| fault(&error)),
+            None => Ok(None),
+        }
+    }
+
+    async fn read(&self, _: &Tenant, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        if range.is_empty() {
+            // R2 takes no empty ranges.
+            let found = self.bucket().head(key).await.map_err(|error| fault(&error))?;
+            return Ok(found.map(|_| Vec::new()));
+        }
+        let wanted = WireRange::OffsetWithLength { offset: range.start, length: range.end - range.start };
+        let object = match self.bucket().get(key).range(wanted).execute().await {
+            Ok(object) => object,
+            // R2 refuses a range that begins past the end, and not always in words that say so.
+            Err(error) => {
+                let found = self.bucket().head(key).await.map_err(|error| fault(&error))?;
+                return match found {
+                    Some(object) if object.size() <= range.start => Ok(Some(Vec::new())),
+                    _ => Err(fault(&error)),
+                };
+            }
+        };
         match object.as_ref().and_then(worker::Object::body) {
             Some(body) => body.bytes().await.map(Some).map_err(|error| fault(&error)),
             None => Ok(None),

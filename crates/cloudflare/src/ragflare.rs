@@ -5,10 +5,10 @@ use crate::platform::{Bindings, Platform};
 use futures::{Stream, StreamExt};
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Ending, Prepared, Source};
 use ragflare_core::citations::Citation;
-use ragflare_core::document::{Document, DocumentId, Metadata, Upload};
+use ragflare_core::document::{Document, DocumentId, Metadata};
 use ragflare_core::identity::{content_hash, object_key};
-use ragflare_core::ingest::Ingest;
-use ragflare_core::ports::Usage;
+use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition, Registered, pending_generation};
+use ragflare_core::ports::{DocumentStore, Ports, Usage};
 use ragflare_core::search::{SearchRequest, SearchResponse, Searcher};
 use ragflare_core::settings::Settings;
 use ragflare_core::{Error, Result, Tenant, filter};
@@ -99,30 +99,47 @@ impl Ragflare {
     }
 
     /// Stores, chunks, embeds and serves a document, all in this invocation. The keyword leg finds it when this
-    /// returns, the vector leg once Vectorize has caught up. The same text again costs nothing.
+    /// returns, the vector leg once Vectorize has caught up. The same text again costs nothing. When the model is out of
+    /// capacity, the document is left with [`pending.waiting`](ragflare_core::document::Pending::waiting), and the queue goes
+    /// on, if one is bound, or the same call again.
     ///
     /// # Errors
     /// Bad metadata; what fails on the way. The generation served before stays.
     pub async fn ingest(&self, tenant: &Tenant, id: &DocumentId, document: NewDocument) -> Result<Document> {
         filter::check_metadata(&document.metadata, &self.settings.fields)?;
         let bytes = document.text.as_bytes();
-        let upload = Upload {
+        let upload = NewUpload {
             object_key: object_key(tenant, &crate::keys::random(16)?)?,
             title: document.title,
             media_type: "text/markdown".into(),
             bytes: bytes.len() as u64,
             content_hash: content_hash(bytes),
-            settings: self.pipeline().upload_settings(&document.metadata),
             metadata: document.metadata,
         };
-        let stored = self.pipeline().put(tenant, id, &upload, bytes).await?;
-        let pending = stored.pending.as_ref().and_then(|pending| pending.error.as_ref());
-        match stored.error.as_ref().or(pending) {
-            Some(failure) => {
-                Err(Error::Document { code: failure.code.clone().into(), message: failure.message.clone() })
-            }
-            None => Ok(stored),
+        processed(self.pipeline().put(tenant, id, &upload, bytes).await?)
+    }
+
+    /// Changes a document's title or metadata, all in this invocation; its text is not embedded again. `None` when there is
+    /// no such document.
+    ///
+    /// # Errors
+    /// As [`Self::ingest`].
+    pub async fn patch(&self, tenant: &Tenant, id: &DocumentId, change: &Change) -> Result<Option<Document>> {
+        if let Some(metadata) = &change.metadata {
+            filter::check_metadata(metadata, &self.settings.fields)?;
         }
+        let document = match self.pipeline().patch(tenant, id, change, &Precondition::None).await? {
+            Some(Registered::Queued(document)) => document,
+            Some(Registered::Unchanged(document)) => return Ok(Some(document)),
+            None => return Ok(None),
+        };
+        if let Some(generation) = pending_generation(&document) {
+            for outcome in self.pipeline().process(tenant, &[(id.clone(), generation)], &|| true).await {
+                outcome?;
+            }
+        }
+        let patched = self.platform.documents().get(tenant, id).await?;
+        processed(patched.unwrap_or(document)).map(Some)
     }
 
     /// Removes a document from every answer at once.
@@ -130,7 +147,7 @@ impl Ragflare {
     /// # Errors
     /// Storage errors.
     pub async fn delete(&self, tenant: &Tenant, id: &DocumentId) -> Result<bool> {
-        let found = self.pipeline().delete(tenant, id).await?;
+        let found = self.pipeline().delete(tenant, id, &Precondition::None).await?;
         if found {
             // It is gone already; what is left of it is no longer the caller's concern.
             let _ = self.pipeline().clean(tenant, id).await;
@@ -182,5 +199,17 @@ impl Ragflare {
             }
         }
         Ok(answer)
+    }
+}
+
+/// # Errors
+/// The failure of the newest generation.
+fn processed(document: Document) -> Result<Document> {
+    let pending = document.pending.as_ref().and_then(|pending| pending.error.as_ref());
+    match document.error.as_ref().or(pending) {
+        Some(failure) => {
+            Err(Error::Document { code: failure.code.clone().into(), message: failure.message.clone() })
+        }
+        None => Ok(document),
     }
 }

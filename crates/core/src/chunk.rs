@@ -55,7 +55,7 @@ use crate::settings::within;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
 pub use prefix::embedded_text;
-use stream::ChunkStream;
+pub(crate) use stream::ChunkStream;
 
 /// The most bytes a chunk can have, however few its tokens: a megabyte of one word is a single `[UNK]`, and a megabyte of
 /// blanks between two words is no token at all.

@@ -72,6 +72,10 @@ pub enum Status {
     Queued,
     /// A consumer works on it.
     Processing,
+    /// The day's model allowance is used up: goes on after 00:00 UTC.
+    Parked,
+    /// Complete; served together with the tenant's other documents when its re-index is.
+    Staged,
     /// Served: the keyword leg finds it, the vector index may still lag.
     Searchable,
     /// Served, and its last vectors answer to a look-up by id.
@@ -86,6 +90,8 @@ impl Status {
         match self {
             Self::Queued => "queued",
             Self::Processing => "processing",
+            Self::Parked => "parked",
+            Self::Staged => "staged",
             Self::Searchable => "searchable",
             Self::Indexed => "indexed",
             Self::Failed => "failed",
@@ -95,17 +101,28 @@ impl Status {
     /// # Errors
     /// [`Error::Invalid`] when there is no such status.
     pub fn parse(name: &str) -> Result<Self> {
-        [Self::Queued, Self::Processing, Self::Searchable, Self::Indexed, Self::Failed]
-            .into_iter()
-            .find(|status| status.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid("status", "must be one of queued, processing, searchable, indexed, failed")
-            })
+        [
+            Self::Queued,
+            Self::Processing,
+            Self::Parked,
+            Self::Staged,
+            Self::Searchable,
+            Self::Indexed,
+            Self::Failed,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == name)
+        .ok_or_else(|| {
+            Error::invalid(
+                "status",
+                "must be one of queued, processing, parked, staged, searchable, indexed, failed",
+            )
+        })
     }
 
-    /// Whether work is still to be done before the generation is served or given up.
+    /// Whether work is still to be done before the generation is served, staged or given up.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Queued | Self::Processing)
+        matches!(self, Self::Queued | Self::Processing | Self::Parked)
     }
 }
 
@@ -114,8 +131,11 @@ impl Status {
 pub struct Upload {
     /// Key of the original in the object store; fresh for every upload.
     pub object_key: String,
-    /// Title as given by the uploader.
+    /// Title as given by the uploader, or changed since.
     pub title: Option<String>,
+    /// The title that stands before the embedded texts: the one uploaded with the bytes, so that changing it later embeds
+    /// nothing.
+    pub embedded_title: Option<String>,
     /// Media type without parameters, e.g. `text/markdown`.
     pub media_type: String,
     /// Size of the original.
@@ -124,8 +144,12 @@ pub struct Upload {
     pub content_hash: String,
     /// The uploader's metadata.
     pub metadata: Metadata,
-    /// Hash of the settings that shape chunks and vectors ([`crate::settings::Settings::ingest_hash`]).
+    /// Hash of the settings that shape chunks ([`crate::settings::Settings::ingest_hash`]).
     pub settings: String,
+    /// What its vectors are made with ([`crate::identity::Fingerprint`]).
+    pub fingerprint: String,
+    /// Hash of the metadata that its vectors carry.
+    pub fields: String,
 }
 
 /// A generation's failure, as shown in `error`.
@@ -137,14 +161,40 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Why a generation is left alone for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// A stable code: `out_of_capacity`, `daily_allowance_used_up`, `embedding_queued`, `vectors_not_visible`.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// Until when; in replies, Unix seconds.
+    #[serde(with = "seconds")]
+    pub until: Millis,
+}
+
+/// Milliseconds, shown as seconds.
+mod seconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(millis: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(millis.div_ceil(1000))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        Ok(u64::deserialize(deserializer)?.saturating_mul(1000))
+    }
+}
+
 /// What a generation cost, and what it replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Vectors made anew.
     pub embedded: u64,
-    /// Vectors carried forward from the generation served before.
+    /// Vectors carried forward or copied from the generation served before.
     pub reused: u64,
-    /// Vectors of the generation served before that are gone.
+    /// Vectors of the generation served before whose texts are gone.
     pub deleted: u64,
 }
 
@@ -162,6 +212,9 @@ pub struct Pending {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// Why it does not move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// A document as the API shows it. Fields are those of the generation served, or of the newest while none is.
@@ -199,18 +252,28 @@ pub struct Document {
     pub created_at: u64,
     /// Unix seconds of the last change.
     pub updated_at: u64,
-    /// Where the original is; not shown.
+    /// The newest generation, whatever became of it; not shown.
     #[serde(skip)]
-    pub object_key: String,
-    /// Settings the generation was made with; not shown.
+    pub newest: Generation,
+    /// Where the original is, what the generation was made with and from; not shown.
     #[serde(skip)]
-    pub settings: String,
+    pub upload: Option<Upload>,
 }
 
 impl Document {
-    /// Whether some generation still waits for its work to be done.
-    pub fn is_open(&self) -> bool {
-        self.status.is_open() || self.pending.as_ref().is_some_and(|pending| pending.status.is_open())
+    /// Whether some generation is `queued` or `processing`.
+    pub fn is_moving(&self) -> bool {
+        let moving = |status: Status| matches!(status, Status::Queued | Status::Processing);
+        moving(self.status) || self.pending.as_ref().is_some_and(|pending| moving(pending.status))
+    }
+
+    /// The generation that `If-Match` is compared with, and that changes start from: the newest, or the one served when the
+    /// newest failed.
+    pub fn current(&self) -> Generation {
+        match (&self.pending, self.generation) {
+            (Some(pending), Some(served)) if pending.status == Status::Failed => served,
+            _ => self.newest,
+        }
     }
 }
 

@@ -8,8 +8,11 @@ use thiserror::Error;
 pub enum Retry {
     /// Repeating gives the same failure.
     Never,
-    /// Repeat after a growing pause.
+    /// Repeat a few times after a growing pause.
     Backoff,
+    /// The service is out of capacity and takes the same call later: repeat as often as it takes (429, Workers AI 3040,
+    /// Vectorize 40041).
+    Busy,
     /// The day's allowance is used up: not before 00:00 UTC (Workers AI 3036).
     AfterMidnightUtc,
 }
@@ -58,6 +61,24 @@ pub enum Error {
         stored: String,
         /// Fingerprint of the configuration.
         configured: String,
+    },
+    /// The document is not the one that the caller's precondition names, or changes faster than it can be changed.
+    #[error("the document's current generation is {current}")]
+    Precondition {
+        /// The generation there is; 0 for none.
+        current: u64,
+    },
+    /// The database has no room for what was to be stored.
+    #[error(
+        "the database takes {used} of {allowed} bytes, waiting uploads included, and this upload needs {needed}"
+    )]
+    Full {
+        /// Bytes taken, with what waiting uploads will take.
+        used: u64,
+        /// Bytes that uploads may take.
+        allowed: u64,
+        /// Bytes the upload is estimated to take.
+        needed: u64,
     },
     /// The question does not fit the model's window even without sources, or no source fits beside it.
     #[error("{needed} tokens are needed, {available} are available")]

@@ -67,16 +67,17 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Id of the vector for a text: 22 characters. Same tenant, life of the document, birth generation, text and
-/// fingerprint: same id, so a repeated upsert changes nothing. A new birth gives a new id, so a late delete of a dead
-/// one never hits a live one.
+/// Id of the vector for a text: 22 characters. Same tenant, life of the document, birth generation, text, fingerprint and
+/// metadata (`fields`): same id, so a repeated upsert changes nothing. A new birth gives a new id, so a late delete of a
+/// dead one never hits a live one.
 pub fn vector_id(
     tenant: &Tenant,
     document: &DocumentId,
     incarnation: Generation,
     born: Generation,
     text_hash: &str,
-    fingerprint: &Fingerprint,
+    fingerprint: &str,
+    fields: &str,
 ) -> String {
     let digest = digest(&[
         tenant.as_str().as_bytes(),
@@ -84,7 +85,8 @@ pub fn vector_id(
         &incarnation.to_be_bytes(),
         &born.to_be_bytes(),
         text_hash.as_bytes(),
-        fingerprint.as_str().as_bytes(),
+        fingerprint.as_bytes(),
+        fields.as_bytes(),
     ]);
     short(&digest, 16)
 }

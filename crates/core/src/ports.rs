@@ -2,16 +2,25 @@
 //! fit. Every call names its tenant. `ragflare-cloudflare` implements them over bindings, `testing` in memory;
 //! `testing::contract` checks both.
 
-use crate::document::{
-    ChunkRow, Document, DocumentId, Failure, Generation, Millis, ServedChunk, Status, Upload,
+mod documents;
+mod jobs;
+mod objects;
+
+pub use documents::{
+    DocumentStore, Flip, Garbage, ListQuery, Outdated, Overdue, Part, PlannedPart, Progress, Reusable, Span,
+    TenantState, Ticket, Work,
 };
+pub use jobs::{Job, JobQueue};
+pub use objects::{ObjectEntry, ObjectStore};
+
+use crate::document::Millis;
 use crate::filter::Filter;
-use crate::identity::{Fingerprint, Namespace};
+use crate::identity::Namespace;
+use crate::settings::EmbeddingSettings;
 use crate::{Result, Tenant};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Vector metadata key with [`crate::identity::document_tag`], so that a query can leave documents out.
 pub const DOCUMENT_FIELD: &str = "document";
@@ -83,16 +92,42 @@ impl Embeddings {
     }
 }
 
-/// Texts to vectors. Documents and queries are different calls: prefixes and pooling are decided here.
+/// What became of texts handed in with [`Embedder::submit`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Collected {
+    /// Not ready yet.
+    Running,
+    /// One row per text, in order.
+    Done(Embeddings),
+    /// Unknown, expired or failed: to be handed in again.
+    Lost,
+}
+
+/// Texts to vectors. Documents and queries are different calls: prefixes and pooling are decided here. The settings come
+/// with each call, since a tenant that is being re-indexed is asked with its old ones until the new are complete.
 pub trait Embedder {
     /// Texts a call takes at most (Workers AI: 100).
     const BATCH: usize = 100;
-    /// What makes its vectors comparable.
-    fn fingerprint(&self) -> Fingerprint;
     /// One row per text, in order; at most [`Self::BATCH`] texts of at most 512 tokens.
-    async fn embed_documents(&self, tenant: &Tenant, texts: &[&str]) -> Result<Embeddings>;
+    async fn embed_documents(
+        &self,
+        tenant: &Tenant,
+        settings: &EmbeddingSettings,
+        texts: &[&str],
+    ) -> Result<Embeddings>;
     /// The vector of a query.
-    async fn embed_query(&self, tenant: &Tenant, query: &str) -> Result<Vec<f32>>;
+    async fn embed_query(
+        &self,
+        tenant: &Tenant,
+        settings: &EmbeddingSettings,
+        query: &str,
+    ) -> Result<Vec<f32>>;
+    /// Hands texts in to be embedded when there is room (Workers AI's asynchronous batches); at most [`Self::BATCH`].
+    /// Returns what to [`collect`](Self::collect) them with.
+    async fn submit(&self, tenant: &Tenant, settings: &EmbeddingSettings, texts: &[&str]) -> Result<String>;
+    /// The vectors of texts handed in, if they are ready.
+    async fn collect(&self, tenant: &Tenant, settings: &EmbeddingSettings, ticket: &str)
+    -> Result<Collected>;
 }
 
 /// A vector's id and the metadata that filters see.
@@ -113,7 +148,8 @@ pub struct VectorMatch {
     pub score: f32,
 }
 
-/// Nearest vectors. Writes become visible later, in order; there is no listing.
+/// Nearest vectors. Writes become visible later, in order; there is no listing. Vectors of different lengths are kept in
+/// different indexes; ids are unique over all of them.
 pub trait VectorIndex {
     /// Vectors a write takes at most (Vectorize from a Worker: 1000).
     const BATCH: usize = 1000;
@@ -136,10 +172,12 @@ pub trait VectorIndex {
         top_k: usize,
         filter: Option<&Filter>,
     ) -> Result<Vec<VectorMatch>>;
-    /// Which of `ids` are visible now; at most [`Self::LOOKUP_BATCH`].
-    async fn visible(&self, tenant: &Tenant, ids: &[String]) -> Result<Vec<String>>;
+    /// Those of `ids` that are visible now, with their values, in any order; at most [`Self::LOOKUP_BATCH`].
+    async fn fetch(&self, tenant: &Tenant, ids: &[String]) -> Result<Vec<(String, Vec<f32>)>>;
     /// Deletes; unknown ids are no error. At most [`Self::BATCH`].
     async fn delete(&self, tenant: &Tenant, ids: &[String]) -> Result<()>;
+    /// The lengths of vectors that can be kept.
+    async fn dimensions(&self) -> Result<Vec<usize>>;
 }
 
 /// A served chunk that matches by keywords.
@@ -243,268 +281,6 @@ pub trait TextGenerator {
     type Stream: Stream<Item = Result<Generated>> + Unpin + 'static;
     /// Starts a generation. Dropping the stream stops it.
     async fn generate(&self, tenant: &Tenant, prompt: &Prompt) -> Result<Self::Stream>;
-}
-
-/// A generation that has just been numbered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun {
-    /// Its number.
-    pub generation: Generation,
-}
-
-/// What a consumer needs to process a generation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Work {
-    /// Generation in which this life of the id began.
-    pub incarnation: Generation,
-    /// The upload.
-    pub upload: Upload,
-    /// Parts that are finished already, from an attempt that was cut off.
-    pub parts_done: Vec<u32>,
-    /// Vectors of the generation served now, by hash of the embedded text; empty when its settings differ.
-    pub reusable: HashMap<String, String>,
-}
-
-/// A part of a generation, complete.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// Its number, from 0.
-    pub number: u32,
-    /// Its chunks.
-    pub chunks: Vec<ChunkRow>,
-    /// Vectors made anew for it.
-    pub embedded: u64,
-    /// Vectors carried forward.
-    pub reused: u64,
-}
-
-/// Which documents a listing shows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ListQuery {
-    /// Only ids after this one.
-    pub after: Option<String>,
-    /// Rows at most.
-    pub limit: usize,
-    /// Only documents of this status.
-    pub status: Option<Status>,
-    /// Only ids that begin so.
-    pub prefix: Option<String>,
-}
-
-/// A document or generation that the sweeper must look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overdue {
-    /// Whose.
-    pub tenant: Tenant,
-    /// The document.
-    pub document: DocumentId,
-    /// The generation.
-    pub generation: Generation,
-    /// Its status.
-    pub status: Status,
-    /// Size of its original.
-    pub bytes: u64,
-}
-
-/// Rows of a document that nothing serves or will serve.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Garbage {
-    /// Vectors to delete, then to [`DocumentStore::forget_vectors`].
-    pub vectors: Vec<String>,
-    /// Objects to delete, then to [`DocumentStore::forget_objects`].
-    pub objects: Vec<String>,
-    /// Whether there is more than this slice.
-    pub more: bool,
-}
-
-/// Documents, generations, parts, chunks, and the ledger of vectors. Each call is atomic.
-pub trait DocumentStore {
-    /// Numbers a new generation, `queued`, in one transaction. A deleted id comes back to life as a new incarnation.
-    async fn begin(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload, now: Millis) -> Result<Begun>;
-    /// Notes when the generation was last moved: the sweeper leaves it alone for a while from then on.
-    async fn sent(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, now: Millis)
-    -> Result<()>;
-    /// The document, unless deleted.
-    async fn get(&self, tenant: &Tenant, id: &DocumentId) -> Result<Option<Document>>;
-    /// Documents by id, deleted ones left out.
-    async fn list(&self, tenant: &Tenant, query: &ListQuery) -> Result<Vec<Document>>;
-    /// Marks a generation `processing` and returns what it takes; `None` when it is no longer wanted or done.
-    async fn claim(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        now: Millis,
-    ) -> Result<Option<Work>>;
-    /// Forgets what an open generation's earlier attempts wrote, and what they were made with.
-    async fn restart(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        settings: &str,
-    ) -> Result<()>;
-    /// Creates the rows of a generation's parts, unfinished, if they are not there.
-    async fn plan(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, parts: u32) -> Result<()>;
-    /// Enters vectors into the ledger *before* they are upserted; those that are in it become intents again.
-    async fn intend(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        vectors: &[String],
-        now: Millis,
-    ) -> Result<()>;
-    /// Notes that the vectors were accepted. If their generation is dead by then, they stay intents, for the sweeper.
-    async fn written(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        vectors: &[String],
-        now: Millis,
-    ) -> Result<()>;
-    /// Writes a part's chunks and keyword terms, invisible so far, and marks it done. Repeating it changes nothing, nor
-    /// does a copy that comes when the generation is served, failed or dead.
-    async fn write_part(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        part: &Part,
-        now: Millis,
-    ) -> Result<()>;
-    /// Serves the generation if it is still the newest, the document is not deleted and no part is unfinished.
-    /// Returns whether it is served afterwards.
-    async fn flip(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        now: Millis,
-    ) -> Result<bool>;
-    /// Gives a generation up.
-    async fn fail(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        failure: &Failure,
-        now: Millis,
-    ) -> Result<()>;
-    /// The last vectors that a served generation wrote itself, at most `limit`.
-    async fn last_vectors(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        limit: usize,
-    ) -> Result<Vec<String>>;
-    /// Notes that a served generation's vectors are visible.
-    async fn indexed(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        now: Millis,
-    ) -> Result<()>;
-    /// Hides the document at once; a tombstone keeps the counter. Returns whether it was there.
-    async fn delete(&self, tenant: &Tenant, id: &DocumentId, now: Millis) -> Result<bool>;
-    /// [`Self::delete`] of all documents whose ids begin so; their ids.
-    async fn delete_prefix(&self, tenant: &Tenant, prefix: &str, now: Millis) -> Result<Vec<DocumentId>>;
-    /// Deletes up to `limit` chunk rows of dead and failed generations and names what else of the document can go. An intent that
-    /// is younger than `settled` is left: its writer may still be at work.
-    async fn garbage(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        limit: usize,
-        settled: Millis,
-    ) -> Result<Garbage>;
-    /// Drops ledger rows whose vectors' deletion was acknowledged.
-    async fn forget_vectors(&self, tenant: &Tenant, id: &DocumentId, vectors: &[String]) -> Result<()>;
-    /// Drops generations whose objects are deleted.
-    async fn forget_objects(&self, tenant: &Tenant, id: &DocumentId, objects: &[String]) -> Result<()>;
-    /// Chunks of the served generation from `after` on, by position.
-    async fn chunks(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        after: Option<u32>,
-        limit: usize,
-    ) -> Result<Vec<ServedChunk>>;
-    /// The served chunks among these vectors and rows. Of identical chunks that share a vector, the first.
-    async fn hydrate(&self, tenant: &Tenant, vectors: &[String], rows: &[i64]) -> Result<Vec<ServedChunk>>;
-    /// Generations that were not moved since `before`: no message, stuck, or served but not yet `indexed`. All tenants.
-    async fn overdue(&self, before: Millis, limit: usize) -> Result<Vec<Overdue>>;
-    /// Documents with something to clean up. All tenants.
-    async fn unclean(&self, settled: Millis, limit: usize) -> Result<Vec<(Tenant, DocumentId)>>;
-    /// The fingerprint of the tenant's vectors, if it has any.
-    async fn fingerprint(&self, tenant: &Tenant) -> Result<Option<String>>;
-    /// The fingerprint of the tenant's vectors; `configured` becomes it when the tenant has none yet.
-    async fn adopt_fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String>;
-    /// Which of these objects no generation names. All tenants.
-    async fn unreferenced(&self, objects: &[String]) -> Result<Vec<String>>;
-}
-
-/// An object's key and age.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectEntry {
-    /// The key.
-    pub key: String,
-    /// When it was written.
-    pub uploaded: Millis,
-}
-
-/// Originals.
-pub trait ObjectStore {
-    /// Stores bytes under a fresh key.
-    async fn put(&self, tenant: &Tenant, key: &str, bytes: &[u8], media_type: &str) -> Result<()>;
-    /// The bytes.
-    async fn get(&self, tenant: &Tenant, key: &str) -> Result<Option<Vec<u8>>>;
-    /// Deletes; unknown keys are no error.
-    async fn delete(&self, keys: &[String]) -> Result<()>;
-    /// A page of all objects and the cursor of the next.
-    async fn list(&self, cursor: Option<String>) -> Result<(Vec<ObjectEntry>, Option<String>)>;
-}
-
-/// Work to be done later; delivered at least once, in any order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "job", rename_all = "snake_case")]
-pub enum Job {
-    /// Process a generation.
-    Process {
-        /// Whose.
-        tenant: Tenant,
-        /// The document.
-        document: DocumentId,
-        /// The generation.
-        generation: Generation,
-        /// Size of the original, so that a consumer can bound the memory of a batch before reading.
-        bytes: u64,
-    },
-    /// See whether a served generation's vectors are visible.
-    Confirm {
-        /// Whose.
-        tenant: Tenant,
-        /// The document.
-        document: DocumentId,
-        /// The generation.
-        generation: Generation,
-    },
-    /// Clean up after a document.
-    Clean {
-        /// Whose.
-        tenant: Tenant,
-        /// The document.
-        document: DocumentId,
-    },
-}
-
-/// The queue.
-pub trait JobQueue {
-    /// Sends a job, to be delivered after `delay_seconds`.
-    async fn send(&self, job: &Job, delay_seconds: u32) -> Result<()>;
 }
 
 /// The time.

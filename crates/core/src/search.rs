@@ -277,17 +277,19 @@ impl<'a, P: Ports> Searcher<'a, P> {
         if request.mode == Mode::Keyword {
             return Ok(Vec::new());
         }
-        let embedder = self.ports.embedder();
-        let configured = embedder.fingerprint();
-        let (stored, vector) = futures::try_join!(
-            self.ports.documents().fingerprint(tenant),
-            embedder.embed_query(tenant, query)
-        )?;
-        if let Some(stored) = stored.filter(|stored| stored != configured.as_str()) {
-            return Err(Error::Fingerprint { stored, configured: configured.as_str().into() });
-        }
+        let (configured, embedder) = (&self.settings.embedding, self.ports.embedder());
+        let (state, vector) = futures::join!(
+            self.ports.documents().tenant(tenant),
+            embedder.embed_query(tenant, configured, query)
+        );
+        // Until a re-index to the configured embedding is complete, the stored vectors are of another one.
+        let other = state?.embedding.filter(|stored| stored.fingerprint() != configured.fingerprint());
+        let (embedding, vector) = match &other {
+            Some(stored) => (stored, embedder.embed_query(tenant, stored, query).await?),
+            None => (configured, vector?),
+        };
         usage.embedding_tokens = embedding_tokens(query);
-        let namespace = Namespace::new(tenant, &configured);
+        let namespace = Namespace::new(tenant, &embedding.fingerprint());
         let candidates = self.settings.search.candidates.max(request.top_k).min(100);
         self.ports.vectors().query(tenant, &namespace, &vector, candidates, filter).await
     }

@@ -17,6 +17,8 @@ pub struct Settings {
     pub embedding: EmbeddingSettings,
     /// How documents become chunks.
     pub chunk: ChunkSettings,
+    /// How documents are taken in.
+    pub ingest: IngestSettings,
     /// How passages are found.
     pub search: SearchSettings,
     /// How answers are made.
@@ -83,6 +85,24 @@ impl Pooling {
             Self::Cls => "cls",
             Self::Mean => "mean",
         }
+    }
+}
+
+/// How documents are taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Hand texts in to be embedded when there is room (Workers AI's asynchronous batches) instead of asking for vectors at
+    /// once: for bulk loads that may take minutes to hours.
+    pub batch_api: bool,
+    /// What the database may take, in bytes (D1: 10 GB on the paid plan, 500 MB on the free one). Uploads are refused once a
+    /// tenth of that is all that would be left.
+    pub database_bytes: u64,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self { batch_api: false, database_bytes: 10_000_000_000 }
     }
 }
 
@@ -213,14 +233,12 @@ impl Settings {
         Ok(())
     }
 
-    /// Hash of everything that shapes chunks and vectors: when it changes, the same bytes are processed again.
+    /// Hash of everything but the embedding that shapes chunks and what vectors carry: when it changes, the same bytes are
+    /// processed again.
     pub fn ingest_hash(&self) -> String {
         let chunk = serde_json::to_string(&self.chunk).unwrap_or_default();
         let fields = serde_json::to_string(&self.fields).unwrap_or_default();
-        let fingerprint = self.embedding.fingerprint();
-        let parts =
-            [VERSION.as_bytes(), fingerprint.as_str().as_bytes(), chunk.as_bytes(), fields.as_bytes()];
-        short(&digest(&parts), 12)
+        short(&digest(&[VERSION.as_bytes(), chunk.as_bytes(), fields.as_bytes()]), 12)
     }
 }
 
@@ -260,7 +278,7 @@ mod tests {
         let mut other = base.clone();
         other.answer.max_tokens = 99;
         assert_eq!(base.ingest_hash(), other.ingest_hash());
-        other.embedding.pooling = Pooling::Mean;
+        other.chunk.target = 128;
         assert_ne!(base.ingest_hash(), other.ingest_hash());
     }
 }

@@ -1,15 +1,17 @@
 //! In-memory implementations of the ports, and the contract that every implementation must keep.
 
+mod chaos;
 pub mod contract;
 mod documents;
 mod models;
 mod objects;
 mod vectors;
 
-pub use documents::MemoryDocuments;
+pub use chaos::{Call, Chaos, Effect, Fate, Hand, Service};
+pub use documents::{ChunkDump, DocumentDump, Dump, GenerationDump, MemoryDocuments, PartDump, VectorDump};
 pub use models::{HashEmbedder, OverlapReranker, ScriptedGenerator};
 pub use objects::{ManualClock, MemoryJobs, MemoryObjects};
-pub use vectors::MemoryVectors;
+pub use vectors::{MemoryVectors, StoredVector};
 
 use crate::ports::Ports;
 

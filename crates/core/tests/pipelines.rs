@@ -5,9 +5,11 @@
 use futures::StreamExt;
 use futures::executor::block_on;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
-use ragflare_core::document::{DocumentId, Metadata, Status, Upload};
+use ragflare_core::document::{Document, DocumentId, Metadata, Status};
 use ragflare_core::identity::content_hash;
-use ragflare_core::ingest::{Ingest, Outcome, Registered, SETTLED_AFTER};
+use ragflare_core::ingest::{
+    Change, Ingest, NewUpload, Outcome, PART_CHUNKS, Precondition, Registered, Reindex, SETTLED_AFTER,
+};
 use ragflare_core::ports::{DocumentStore, Finish, Job, Message, ObjectStore, Role};
 use ragflare_core::search::{Mode, SearchRequest, Searcher};
 use ragflare_core::settings::{Field, FieldType, Settings};
@@ -40,19 +42,29 @@ impl World {
     }
 
     fn register(&self, id: &str, bytes: &[u8], media_type: &str, metadata: Metadata) -> Registered {
+        self.try_register(id, bytes, media_type, metadata, &Precondition::None).unwrap()
+    }
+
+    fn try_register(
+        &self,
+        id: &str,
+        bytes: &[u8],
+        media_type: &str,
+        metadata: Metadata,
+        condition: &Precondition,
+    ) -> Result<Registered, Error> {
         self.uploads.set(self.uploads.get() + 1);
-        let upload = Upload {
+        let upload = NewUpload {
             object_key: format!("originals/t/{}", self.uploads.get()),
             title: None,
             media_type: media_type.into(),
             bytes: bytes.len() as u64,
             content_hash: content_hash(bytes),
-            settings: self.ingest().upload_settings(&metadata),
             metadata,
         };
         block_on(async {
             self.ports.objects.put(&self.tenant, &upload.object_key, bytes, media_type).await.unwrap();
-            self.ingest().register(&self.tenant, &document(id), &upload).await.unwrap()
+            self.ingest().register(&self.tenant, &document(id), &upload, condition).await
         })
     }
 
@@ -69,9 +81,13 @@ impl World {
             block_on(async {
                 match job {
                     Job::Process { tenant, document, generation, .. } => {
-                        for outcome in self.ingest().process(&tenant, &[(document, generation)]).await {
+                        let jobs = [(document, generation)];
+                        for outcome in self.ingest().process(&tenant, &jobs, &|| true).await {
                             outcomes.push(outcome.unwrap());
                         }
+                    }
+                    Job::Reindex { tenant, after, force } => {
+                        self.ingest().reindex_step(&tenant, after.as_ref(), force, &|| true).await.unwrap();
                     }
                     Job::Confirm { tenant, document, generation } => {
                         self.ingest().confirm(&tenant, &document, generation).await.unwrap();
@@ -84,9 +100,21 @@ impl World {
         }
     }
 
+    fn get(&self, id: &str) -> Option<Document> {
+        block_on(self.ports.documents.get(&self.tenant, &document(id))).unwrap()
+    }
+
     fn status(&self, id: &str) -> Option<Status> {
-        let found = block_on(self.ports.documents.get(&self.tenant, &document(id))).unwrap();
-        found.map(|document| document.status)
+        self.get(id).map(|document| document.status)
+    }
+
+    fn patch(&self, id: &str, change: &Change) -> Option<Registered> {
+        block_on(self.ingest().patch(&self.tenant, &document(id), change, &Precondition::None)).unwrap()
+    }
+
+    /// Texts of all calls to embed documents.
+    fn embedded(&self) -> usize {
+        self.ports.embedder.calls.borrow().iter().map(Vec::len).sum()
     }
 
     fn search(&self, request: &SearchRequest) -> Vec<String> {
@@ -117,7 +145,7 @@ fn the_in_memory_ports_keep_the_contract() {
     let cases = block_on(Contract::new(&ports, "run", fields).run(async || {}));
     let faults: Vec<_> = cases.iter().filter(|case| case.fault.is_some()).collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(cases.len() >= 22);
+    assert!(cases.len() >= 35, "{}", cases.len());
 }
 
 #[test]
@@ -184,7 +212,7 @@ fn a_deleted_document_is_gone_although_its_vectors_linger() {
     let world = World::new();
     world.put("a", "the fox");
     world.ports.vectors.lag();
-    assert!(block_on(world.ingest().delete(&world.tenant, &document("a"))).unwrap());
+    assert!(block_on(world.ingest().delete(&world.tenant, &document("a"), &Precondition::None)).unwrap());
     world.deliver();
     assert!(world.search(&query("fox")).is_empty());
     assert_eq!(world.ports.vectors.ids().len(), 1, "deleted, but not visibly so yet");
@@ -198,7 +226,7 @@ fn a_document_deleted_and_put_again_gets_vectors_of_its_own() {
     let world = World::new();
     world.put("a", "the fox");
     let before = world.ports.vectors.ids();
-    block_on(world.ingest().delete(&world.tenant, &document("a"))).unwrap();
+    block_on(world.ingest().delete(&world.tenant, &document("a"), &Precondition::None)).unwrap();
     world.put("a", "the fox");
     let after = world.ports.vectors.ids();
     assert!(after.iter().all(|id| !before.contains(id)), "{before:?} {after:?}");
@@ -231,7 +259,7 @@ fn documents_processed_together_share_an_embedding_call() {
             Metadata::new(),
         );
     }
-    let outcomes = block_on(world.ingest().process(&world.tenant, &jobs));
+    let outcomes = block_on(world.ingest().process(&world.tenant, &jobs, &|| true));
     assert!(outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Served)));
     assert_eq!(world.ports.embedder.calls.borrow().len(), 1);
 }
@@ -247,6 +275,307 @@ fn the_sweeper_repairs_lost_messages_and_lost_objects() {
     assert_eq!((swept.resent, swept.objects), (1, 1));
     assert_eq!(world.deliver(), [Outcome::Served]);
     assert_eq!(world.search(&query("fox")), ["a"]);
+}
+
+/// Markdown of this many sections, each a chunk of its own; `changed` is another one.
+fn sections(count: usize, changed: Option<usize>) -> String {
+    (0..count)
+        .map(|number| {
+            let word = if changed == Some(number) { "wand" } else { "word" };
+            format!("# Section {number}\n\n{}\n\n", format!("{word}{number} and more ").repeat(42))
+        })
+        .collect()
+}
+
+#[test]
+fn new_chunks_cost_no_more_calls_than_they_must_however_they_lie_in_documents() {
+    let world = World::new();
+    let mut jobs = Vec::new();
+    for number in 0..7 {
+        let text = sections(20 + 30 * number, None);
+        world.register(&format!("d{number}"), text.as_bytes(), "text/markdown", Metadata::new());
+        jobs.push((document(&format!("d{number}")), 1));
+    }
+    let outcomes = block_on(world.ingest().process(&world.tenant, &jobs, &|| true));
+    assert!(outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Served)), "{outcomes:?}");
+    let chunks: u64 = (0..7).map(|number| world.get(&format!("d{number}")).unwrap().chunk_count).sum();
+    assert!(chunks as usize > 3 * PART_CHUNKS);
+    assert_eq!(world.embedded(), chunks as usize);
+    assert_eq!(world.ports.embedder.calls.borrow().len(), (chunks as usize).div_ceil(100));
+}
+
+#[test]
+fn one_changed_section_of_many_costs_one_chunk() {
+    let world = World::new();
+    world.put("a", &sections(250, None));
+    let before = world.embedded();
+    world.put("a", &sections(250, Some(120)));
+    assert_eq!(world.embedded() - before, 1);
+    let counts = world.get("a").unwrap().counts;
+    assert_eq!((counts.embedded, counts.reused, counts.deleted), (1, 249, 1));
+}
+
+#[test]
+fn metadata_change_without_embedding_and_filters_follow() {
+    let world = World::new();
+    let lang =
+        |lang: &str| -> Metadata { serde_json::from_str(&format!("{{\"lang\":\"{lang}\"}}")).unwrap() };
+    world.register("a", sections(30, None).as_bytes(), "text/markdown", lang("en"));
+    world.deliver();
+    let (before, ids) = (world.embedded(), world.ports.vectors.ids());
+    let title = Change { title: Some(Some("New".into())), ..Change::default() };
+    assert!(matches!(world.patch("a", &title), Some(Registered::Queued(_))));
+    world.deliver();
+    assert_eq!(world.get("a").unwrap().title.as_deref(), Some("New"));
+    assert_eq!(world.ports.vectors.ids(), ids, "no filter sees the title");
+    assert!(matches!(world.patch("a", &title), Some(Registered::Unchanged(_))));
+    let metadata = Change { metadata: Some(lang("de")), ..Change::default() };
+    assert!(matches!(world.patch("a", &metadata), Some(Registered::Queued(_))));
+    world.deliver();
+    assert_eq!(world.embedded(), before);
+    assert!(world.ports.vectors.ids().iter().all(|id| !ids.contains(id)));
+    let counts = world.get("a").unwrap().counts;
+    assert_eq!((counts.embedded, counts.reused, counts.deleted), (0, 30, 0));
+    for (lang, found) in [("en", false), ("de", true)] {
+        let filter = Some(serde_json::json!({"lang": lang}));
+        let request = SearchRequest { filter, mode: Mode::Vector, ..query("section word7") };
+        assert_eq!(!world.search(&request).is_empty(), found, "{lang}");
+    }
+    assert!(world.patch("b", &title).is_none());
+}
+
+#[test]
+fn metadata_changed_before_the_vectors_show_wait_for_them() {
+    let world = World::new();
+    world.ports.vectors.lag();
+    world.put("a", "the fox");
+    let metadata = serde_json::from_str(r#"{"lang":"de"}"#).unwrap();
+    world.patch("a", &Change { metadata: Some(metadata), ..Change::default() });
+    let Some(job) = world.ports.jobs.jobs.borrow_mut().pop_back() else { panic!("no job") };
+    let Job::Process { document: id, generation, .. } = job else { panic!("{job:?}") };
+    let outcomes = block_on(world.ingest().process(&world.tenant, &[(id.clone(), generation)], &|| true));
+    assert_eq!(outcomes, [Ok(Outcome::Postponed)]);
+    let waiting = world.get("a").unwrap().pending.unwrap().waiting.unwrap();
+    assert_eq!(waiting.code, "vectors_not_visible");
+    world.ports.vectors.settle();
+    let outcomes = block_on(world.ingest().process(&world.tenant, &[(id, generation)], &|| true));
+    assert_eq!(outcomes, [Ok(Outcome::Served)]);
+    assert_eq!(world.embedded(), 1);
+}
+
+#[test]
+fn one_bad_chunk_fails_alone() {
+    let world = World::new();
+    *world.ports.embedder.refuse.borrow_mut() = Some("poison".into());
+    let mut jobs = Vec::new();
+    for number in 0..40 {
+        let text = if number == 17 { "some poison" } else { "something else" };
+        world.register(
+            &format!("d{number}"),
+            format!("{text} {number}").as_bytes(),
+            "text/plain",
+            Metadata::new(),
+        );
+        jobs.push((document(&format!("d{number}")), 1));
+    }
+    let outcomes = block_on(world.ingest().process(&world.tenant, &jobs, &|| true));
+    for (number, outcome) in outcomes.iter().enumerate() {
+        let expected = if number == 17 { Outcome::Failed } else { Outcome::Served };
+        assert_eq!(*outcome, Ok(expected), "{number}");
+    }
+    assert_eq!(world.get("d17").unwrap().error.unwrap().code, "embedding_refused");
+    // 40, and 20 20, 10 10, 5 5, 2 3, 1 1 around the bad one.
+    assert!(world.ports.embedder.calls.borrow().len() <= 13, "{}", world.ports.embedder.calls.borrow().len());
+}
+
+#[test]
+fn an_invocation_that_may_do_little_gets_on_all_the_same() {
+    let world = World::new();
+    world.register("a", sections(450, None).as_bytes(), "text/markdown", Metadata::new());
+    let mut runs = 0;
+    loop {
+        let Some(job) = world.ports.jobs.jobs.borrow_mut().pop_front() else { break };
+        let Job::Process { document, generation, .. } = job else { continue };
+        let looks = Cell::new(0);
+        let go_on = || {
+            looks.set(looks.get() + 1);
+            looks.get() <= 2
+        };
+        runs += 1;
+        assert!(runs < 10);
+        let outcomes = block_on(world.ingest().process(&world.tenant, &[(document, generation)], &go_on));
+        assert!(matches!(outcomes[0], Ok(Outcome::Unfinished | Outcome::Served)), "{outcomes:?}");
+    }
+    assert!(runs > 2);
+    let found = world.get("a").unwrap();
+    assert_eq!((found.chunk_count, found.counts.embedded), (450, 450));
+    assert_eq!(world.embedded(), 450);
+}
+
+#[test]
+fn conditional_writes_hold_to_the_generation() {
+    let world = World::new();
+    let put = |text: &str, condition| {
+        let registered = world.try_register("a", text.as_bytes(), "text/plain", Metadata::new(), &condition);
+        world.deliver();
+        registered.map(|_| ())
+    };
+    assert_eq!(put("x", Precondition::Exists), Err(Error::Precondition { current: 0 }));
+    assert_eq!(put("x", Precondition::Current(vec![1])), Err(Error::Precondition { current: 0 }));
+    put("one", Precondition::Absent).unwrap();
+    assert_eq!(put("x", Precondition::Absent), Err(Error::Precondition { current: 1 }));
+    put("two", Precondition::Current(vec![1])).unwrap();
+    assert_eq!(put("x", Precondition::Current(vec![1])), Err(Error::Precondition { current: 2 }));
+    put("three", Precondition::Exists).unwrap();
+    assert_eq!(world.ports.objects.objects.borrow().len(), 1, "refused uploads leave no object");
+    let delete = |condition| block_on(world.ingest().delete(&world.tenant, &document("a"), &condition));
+    assert_eq!(delete(Precondition::Current(vec![1, 2])), Err(Error::Precondition { current: 3 }));
+    assert_eq!(delete(Precondition::Current(vec![3])), Ok(true));
+    assert_eq!(delete(Precondition::None), Ok(false));
+}
+
+#[test]
+fn the_same_upload_again_while_it_waits_is_the_same_generation() {
+    let world = World::new();
+    for _ in 0..3 {
+        let registered = world.register("a", b"one text", "text/plain", Metadata::new());
+        let Registered::Queued(document) = registered else { panic!("{registered:?}") };
+        assert_eq!(document.pending.unwrap().generation, 1);
+    }
+    assert_eq!(world.ports.objects.objects.borrow().len(), 1);
+    assert_eq!(world.deliver(), [Outcome::Served]);
+}
+
+#[test]
+fn other_chunk_settings_reindex_beside_what_is_served() {
+    let world = World::new();
+    world.put("a", &sections(20, None));
+    world.put("b", &sections(3, None));
+    let mut settings = (*world.settings).clone();
+    settings.chunk.target = 64;
+    let world = World { settings: Rc::new(settings), ..world };
+    let before = world.get("a").unwrap();
+    let progress = block_on(world.ingest().reindex(&world.tenant, &Reindex::default())).unwrap();
+    assert_eq!((progress.documents, progress.done), (2, 0));
+    assert_eq!(world.search(&query("word7"))[0], "a");
+    world.deliver();
+    let (state, progress) = block_on(world.ingest().reindex_progress(&world.tenant)).unwrap();
+    assert_eq!((progress.documents, progress.done, state.reindexing), (2, 2, false));
+    let after = world.get("a").unwrap();
+    assert!(after.chunk_count > before.chunk_count && after.generation == Some(2));
+    assert_eq!(world.search(&query("word7"))[0], "a");
+}
+
+#[test]
+fn another_embedding_is_made_beside_the_old_one_and_served_for_all_at_once() {
+    let world = World::new();
+    world.put("a", "the fox hunts mice");
+    world.put("b", "the owl hunts mice, too");
+    let old = world.ports.vectors.ids();
+    let mut settings = (*world.settings).clone();
+    settings.embedding.document_prefix = "passage: ".into();
+    let world = World { settings: Rc::new(settings), ..world };
+    let vector = |text: &str| SearchRequest { mode: Mode::Vector, ..query(text) };
+    assert_eq!(world.search(&vector("fox"))[0], "a", "with the embedding there is");
+    let refused = world.try_register("c", b"x", "text/plain", Metadata::new(), &Precondition::None);
+    assert!(matches!(refused, Err(Error::Fingerprint { .. })));
+    block_on(world.ingest().reindex(&world.tenant, &Reindex::default())).unwrap();
+    // The walk, and the first of the two documents.
+    for _ in 0..2 {
+        let Some(job) = world.ports.jobs.jobs.borrow_mut().pop_front() else { panic!("no job") };
+        block_on(async {
+            match job {
+                Job::Reindex { tenant, .. } => {
+                    world.ingest().reindex_step(&tenant, None, None, &|| true).await.unwrap();
+                }
+                Job::Process { tenant, document, generation, .. } => {
+                    let outcomes = world.ingest().process(&tenant, &[(document, generation)], &|| true).await;
+                    assert_eq!(outcomes, [Ok(Outcome::Staged)]);
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+    assert_eq!(world.search(&vector("fox"))[0], "a");
+    assert_eq!(world.get("a").unwrap().pending.unwrap().status, Status::Staged);
+    world.register("c", b"the lynx came in between", "text/plain", Metadata::new());
+    world.deliver();
+    let (state, progress) = block_on(world.ingest().reindex_progress(&world.tenant)).unwrap();
+    assert_eq!((progress.documents, progress.done, state.next), (3, 3, None));
+    assert_eq!(state.embedding.unwrap().document_prefix, "passage: ");
+    for (text, id) in [("fox", "a"), ("owl", "b"), ("lynx", "c")] {
+        assert_eq!(world.search(&vector(text))[0], id);
+    }
+    world.ports.clock.advance(2 * SETTLED_AFTER);
+    block_on(world.ingest().sweep(0, false)).unwrap();
+    world.deliver();
+    let left = world.ports.vectors.ids();
+    assert!(left.len() == 3 && left.iter().all(|id| !old.contains(id)), "{left:?}");
+}
+
+#[test]
+fn another_length_of_vectors_needs_another_index() {
+    let world = World::new();
+    world.put("a", "the fox");
+    let mut settings = (*world.settings).clone();
+    settings.embedding.dimensions = 768;
+    let world = World { settings: Rc::new(settings), ..world };
+    let refused = block_on(world.ingest().reindex(&world.tenant, &Reindex::default())).unwrap_err();
+    assert!(refused.to_string().contains("create a second index of 768 dimensions"), "{refused}");
+    assert_eq!(world.search(&query("fox")), ["a"]);
+}
+
+#[test]
+fn a_forced_reindex_brings_lost_vectors_back() {
+    let world = World::new();
+    world.put("a", "the fox");
+    world.deliver();
+    block_on(async {
+        use ragflare_core::ports::VectorIndex;
+        world.ports.vectors.delete(&world.tenant, &world.ports.vectors.ids()).await.unwrap();
+    });
+    let force = Reindex { force: true, document: None };
+    block_on(world.ingest().reindex(&world.tenant, &force)).unwrap();
+    world.deliver();
+    assert_eq!(world.search(&SearchRequest { mode: Mode::Vector, ..query("fox") }), ["a"]);
+    assert_eq!(world.embedded(), 2);
+    let again = world.register("a", b"the fox", "text/markdown", Metadata::new());
+    assert!(matches!(again, Registered::Unchanged(_)), "{again:?}");
+}
+
+#[test]
+fn a_full_database_takes_no_more_but_lets_go() {
+    let world = World::new();
+    world.put("a", "the fox");
+    world.ports.documents.set_size(Some((8_999_999_000, 0)));
+    let upload = || world.try_register("b", &[b'x'; 400], "text/plain", Metadata::new(), &Precondition::None);
+    assert!(matches!(upload(), Err(Error::Full { allowed: 9_000_000_000, needed: 1600, .. })));
+    assert_eq!(world.ports.objects.objects.borrow().len(), 1);
+    world.ports.documents.set_size(Some((8_999_000_000, 249_700)));
+    assert!(matches!(upload(), Err(Error::Full { .. })), "what waits counts, too");
+    block_on(world.ingest().delete(&world.tenant, &document("a"), &Precondition::None)).unwrap();
+    world.ports.documents.set_size(Some((8_000_000_000, 0)));
+    upload().unwrap();
+}
+
+#[test]
+fn texts_can_be_handed_in_to_be_embedded_later() {
+    let world = World::new();
+    let mut settings = (*world.settings).clone();
+    settings.ingest.batch_api = true;
+    let world = World { settings: Rc::new(settings), ..world };
+    world.ports.embedder.ready.set(false);
+    world.register("a", sections(150, None).as_bytes(), "text/markdown", Metadata::new());
+    let process = || {
+        let jobs = [(document("a"), 1)];
+        block_on(world.ingest().process(&world.tenant, &jobs, &|| true)).remove(0)
+    };
+    assert_eq!(process(), Ok(Outcome::Postponed));
+    assert_eq!(process(), Ok(Outcome::Postponed));
+    assert_eq!(world.get("a").unwrap().pending.unwrap().waiting.unwrap().code, "embedding_queued");
+    world.ports.embedder.ready.set(true);
+    assert_eq!(process(), Ok(Outcome::Served));
+    assert_eq!(world.get("a").unwrap().counts.embedded, 150);
 }
 
 #[test]

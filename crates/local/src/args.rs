@@ -33,6 +33,9 @@ pub struct Args {
     /// How long a write stays invisible, in milliseconds. Vectorize takes seconds to minutes.
     #[arg(long, default_value_t = 2000)]
     pub mutation_delay_ms: u64,
+    /// How long an asynchronous batch is not done, at least, in milliseconds. Workers AI takes minutes.
+    #[arg(long, default_value_t = 1000)]
+    pub batch_delay_ms: u64,
     /// Threads for each model; all cores when absent. (The passes over a chat prompt use all cores, or what the
     /// environment variable `RAYON_NUM_THREADS` says.)
     #[arg(long)]

@@ -1,4 +1,14 @@
 //! Routes for tests and tools, under `/control`. No part of any Cloudflare surface.
+//!
+//! | route | |
+//! |---|---|
+//! | `GET /health` | models, indexes, delays |
+//! | `GET /stats`, `POST /stats/reset` | [`crate::stats::Counts`] |
+//! | `GET`, `PUT`, `DELETE /faults` | a list of [`crate::faults::Rule`] |
+//! | `PUT /mutation-delay` `{ms}` | how long writes stay invisible; `POST /flush` applies them at once |
+//! | `PUT /batch-delay` `{ms}` | how long asynchronous batches are not done, at least |
+//! | `GET`, `DELETE /batches` | the asynchronous batches; deleting makes all of them expire |
+//! | `PUT /indexes/NAME` | creates an index ([`IndexConfig`]) or adds metadata indexes; `GET /indexes/NAME/ids` lists its vectors |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +37,8 @@ pub fn routes() -> Router<Arc<Twin>> {
         .route("/control/stats/reset", post(reset_stats))
         .route("/control/faults", get(get_faults).put(put_faults).delete(delete_faults))
         .route("/control/mutation-delay", put(put_delay))
+        .route("/control/batch-delay", put(put_batch_delay))
+        .route("/control/batches", get(list_batches).delete(forget_batches))
         .route("/control/indexes/{name}", put(put_index))
         .route("/control/indexes/{name}/ids", get(list_ids))
         .route("/control/flush", post(flush))
@@ -52,6 +64,7 @@ async fn health(State(twin): State<Arc<Twin>>) -> Response {
         "indexes": twin.store.index_names(),
         "mutation_delay_ms": twin.store.delay().as_millis() as u64,
         "pending_mutations": twin.store.pending(),
+        "batch_delay_ms": twin.batches.delay().as_millis() as u64,
     }))
 }
 
@@ -83,12 +96,13 @@ async fn delete_faults(State(twin): State<Arc<Twin>>) -> Response {
     ok(&json!([]))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delay {
+    ms: u64,
+}
+
 async fn put_delay(State(twin): State<Arc<Twin>>, body: Bytes) -> Response {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Delay {
-        ms: u64,
-    }
     match parse::<Delay>(&body) {
         Ok(Delay { ms }) => {
             twin.store.set_delay(Duration::from_millis(ms));
@@ -97,6 +111,27 @@ async fn put_delay(State(twin): State<Arc<Twin>>, body: Bytes) -> Response {
         }
         Err(reply) => *reply,
     }
+}
+
+async fn put_batch_delay(State(twin): State<Arc<Twin>>, body: Bytes) -> Response {
+    match parse::<Delay>(&body) {
+        Ok(Delay { ms }) => {
+            twin.batches.set_delay(Duration::from_millis(ms));
+            ok(&json!({"ms": ms}))
+        }
+        Err(reply) => *reply,
+    }
+}
+
+async fn list_batches(State(twin): State<Arc<Twin>>) -> Response {
+    let batches = twin.batches.list().into_iter();
+    let batches: Vec<Value> =
+        batches.map(|(id, status)| json!({"request_id": id, "status": status})).collect();
+    ok(&json!({"batches": batches}))
+}
+
+async fn forget_batches(State(twin): State<Arc<Twin>>) -> Response {
+    ok(&json!({"forgotten": twin.batches.forget()}))
 }
 
 async fn put_index(State(twin): State<Arc<Twin>>, Path(name): Path<String>, body: Bytes) -> Response {

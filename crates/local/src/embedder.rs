@@ -45,12 +45,25 @@ impl Embedder {
     /// # Errors
     /// [`Error::Model`] when the model fails.
     pub fn embed<S: AsRef<str>>(&self, texts: &[S], pooling: Pooling) -> Result<Vec<Vec<f32>>> {
+        Ok(self.embed_counted(texts, pooling)?.0)
+    }
+
+    /// The same, and the number of tokens, special ones included.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed).
+    pub fn embed_counted<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        pooling: Pooling,
+    ) -> Result<(Vec<Vec<f32>>, usize)> {
         let encodings = self.model.encode(texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>())?;
         let vectors = self.model.run(&encodings, |output| pool(&output.values, &output.shape, pooling))?;
-        vectors
+        let vectors = vectors
             .into_iter()
             .collect::<Option<_>>()
-            .ok_or_else(|| Error::model(self.name(), "the output is not [tokens, width]"))
+            .ok_or_else(|| Error::model(self.name(), "the output is not [tokens, width]"))?;
+        Ok((vectors, encodings.iter().map(tokenizers::Encoding::len).sum()))
     }
 }
 

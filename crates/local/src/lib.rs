@@ -10,6 +10,7 @@
 //! - chat model names are answered by the one GGUF model that is installed, the reranker by a stand-in;
 //!   `GET /ai-api/models/search` says which is which;
 //! - similarity search is exact, the platform's is approximate;
+//! - asynchronous batches are there for embeddings only, and a twin that starts anew knows none ([`ai::batch`]);
 //! - vision, speech, images and Markdown conversion are absent and answer with a clear error.
 
 pub mod ai;

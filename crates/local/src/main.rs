@@ -73,7 +73,9 @@ fn load(args: &Args) -> Result<Twin> {
         pending_mutations = store.pending(),
         "loaded"
     );
-    Ok(Twin::new(ai, store))
+    let twin = Twin::new(ai, store);
+    twin.batches.set_delay(Duration::from_millis(args.batch_delay_ms));
+    Ok(twin)
 }
 
 /// Resolves on Ctrl-C, on SIGTERM, and (if asked for) when standard input ends.

@@ -4,6 +4,7 @@
 //! header), so requests are told apart by their path alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,10 +15,11 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::ai::batch::Batches;
 use crate::ai::{self, Ai};
 use crate::control;
 use crate::error::Result;
-use crate::faults::Faults;
+use crate::faults::{Call, Faults, Plan};
 use crate::stats::Stats;
 use crate::vectorize::store::VectorStore;
 use crate::vectorize::wire;
@@ -27,6 +29,8 @@ use crate::vectorize::wire;
 pub struct Twin {
     /// The models.
     pub ai: Ai,
+    /// The asynchronous batches, in memory: a twin that starts anew knows none.
+    pub batches: Batches,
     /// The indexes.
     pub store: VectorStore,
     /// The rules for faults.
@@ -40,7 +44,21 @@ pub struct Twin {
 impl Twin {
     /// A twin without faults.
     pub fn new(ai: Ai, store: VectorStore) -> Self {
-        Self { ai, store, faults: Faults::default(), stats: Stats::default(), mutated: Notify::new() }
+        Self {
+            ai,
+            batches: Batches::default(),
+            store,
+            faults: Faults::default(),
+            stats: Stats::default(),
+            mutated: Notify::new(),
+        }
+    }
+
+    /// What is to be done to a call; counts it.
+    pub(crate) fn plan(&self, call: &Call<'_>) -> Plan {
+        let plan = self.faults.plan(call);
+        self.stats.faults(call, &plan.hits);
+        plan
     }
 }
 
@@ -82,7 +100,7 @@ async fn apply_mutations(twin: Arc<Twin>) {
             Ok(Ok(wait)) => wait,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a mutation could not be applied");
-                Some(std::time::Duration::from_secs(1))
+                Some(Duration::from_secs(1))
             }
             Err(_) => return,
         };
@@ -116,11 +134,31 @@ pub(crate) fn json_text_reply(status: StatusCode, text: String) -> Response {
     response
 }
 
+/// What is counted for a call whose reply the client (or an injected fault) broke off, after the custom of
+/// web servers.
+pub(crate) const CLIENT_LEFT: u16 = 499;
+
 /// A reply that breaks the connection.
 pub(crate) fn broken_reply() -> Response {
-    let broken =
-        futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("injected disconnect")) });
-    Response::new(Body::from_stream(broken))
+    Response::new(broken_body(Bytes::new()))
+}
+
+/// Half of a reply; then the connection breaks.
+pub(crate) async fn cut_reply(reply: Response) -> Response {
+    let (head, body) = reply.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    Response::from_parts(head, broken_body(whole.slice(..whole.len() / 2)))
+}
+
+/// What is sent has to leave before the end: otherwise the connection ends without even a status, and the
+/// runtime (workerd 1.20261117.1) was seen to send such a request again by itself.
+fn broken_body(sent: Bytes) -> Body {
+    const LEAVES: Duration = Duration::from_millis(20);
+    let end = async {
+        tokio::time::sleep(LEAVES).await;
+        Err(std::io::Error::other("injected disconnect"))
+    };
+    Body::from_stream(futures::stream::once(async { Ok(sent) }).chain(futures::stream::once(end)))
 }
 
 /// Reads a body of at most `limit` bytes. A longer one is read to its end, so that the client gets to see the reply, and

@@ -1,25 +1,71 @@
 //! What the twin was asked, for tests to look at.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use crate::faults::{Call, Service};
 
 /// Counters since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Stats {
     counts: Mutex<Counts>,
+    embedding: Mutex<Embedding>,
+}
+
+/// The time during which at least one embedding runs.
+#[derive(Debug, Default)]
+struct Embedding {
+    running: usize,
+    since: Option<Instant>,
+    spent: Duration,
+}
+
+impl Embedding {
+    fn spent(&self) -> Duration {
+        self.spent + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+/// An embedding that runs as long as this exists.
+#[derive(Debug)]
+pub struct EmbeddingRuns<'s>(&'s Stats);
+
+impl Drop for EmbeddingRuns<'_> {
+    fn drop(&mut self) {
+        let mut embedding = self.0.embedding();
+        embedding.running -= 1;
+        if embedding.running == 0 {
+            embedding.spent = embedding.spent();
+            embedding.since = None;
+        }
+    }
 }
 
 /// What `GET /control/stats` answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Calls of Workers AI, by operation, model and HTTP status; 499 when the connection was broken before the reply.
+    /// Calls of Workers AI, by operation, model and HTTP status; 499 when the connection was broken before
+    /// the end of the reply.
     pub ai: BTreeMap<String, BTreeMap<String, BTreeMap<u16, u64>>>,
-    /// Calls of Vectorize, by operation and HTTP status.
+    /// Calls of Vectorize, by operation and HTTP status; 499 as above.
     pub vectorize: BTreeMap<String, BTreeMap<u16, u64>>,
-    /// Texts embedded.
+    /// Injected faults, by service, operation and action (`error 3040`, `cut_reply`, …).
+    pub faults: BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>>>,
+    /// Texts embedded, by plain calls and in batches, whatever became of the reply.
     pub texts_embedded: u64,
+    /// Texts handed in to be embedded in asynchronous batches.
+    pub texts_queued: u64,
+    /// Time during which the twin was embedding, in milliseconds.
+    pub embedding_ms: u64,
+    /// Vectors of the inserts and upserts that were carried out, whatever became of the reply.
+    pub vectors_upserted: u64,
+    /// Ids of the deletes that were carried out, known ones or not.
+    pub ids_deleted: u64,
+    /// Ids that `getByIds` was asked for.
+    pub ids_fetched: u64,
     /// Pairs reranked.
     pub pairs_reranked: u64,
     /// Tokens of chat prompts, cached ones included.
@@ -50,6 +96,33 @@ impl Stats {
         self.change(|c| *c.vectorize.entry(op.to_owned()).or_default().entry(status).or_default() += 1);
     }
 
+    /// Counts what is done to a call.
+    pub fn faults(&self, call: &Call<'_>, actions: &[String]) {
+        if actions.is_empty() {
+            return;
+        }
+        let service = match call.service {
+            Service::Ai => "ai",
+            Service::Vectorize => "vectorize",
+        };
+        self.change(|c| {
+            let by_op = c.faults.entry(service.to_owned()).or_default();
+            let by_action = by_op.entry(call.op.to_owned()).or_default();
+            for action in actions {
+                *by_action.entry(action.clone()).or_default() += 1;
+            }
+        });
+    }
+
+    /// An embedding begins; it ends when the result is dropped.
+    pub fn embedding_runs(&self) -> EmbeddingRuns<'_> {
+        let mut embedding = self.embedding();
+        embedding.running += 1;
+        embedding.since.get_or_insert_with(Instant::now);
+        drop(embedding);
+        EmbeddingRuns(self)
+    }
+
     /// Changes counters.
     pub fn change(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
@@ -57,11 +130,54 @@ impl Stats {
 
     /// A copy of the counters.
     pub fn get(&self) -> Counts {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Counts { embedding_ms: self.embedding().spent().as_millis() as u64, ..counts }
     }
 
     /// Sets all but the active generations to zero.
     pub fn reset(&self) {
         self.change(|c| *c = Counts { generations_active: c.generations_active, ..Counts::default() });
+        let mut embedding = self.embedding();
+        embedding.spent = Duration::ZERO;
+        embedding.since = embedding.since.map(|_| Instant::now());
+    }
+
+    fn embedding(&self) -> MutexGuard<'_, Embedding> {
+        self.embedding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embeddings_side_by_side_count_their_time_once() {
+        let stats = Stats::default();
+        let started = Instant::now();
+        let (first, second) = (stats.embedding_runs(), stats.embedding_runs());
+        std::thread::sleep(Duration::from_millis(20));
+        drop(first);
+        let halfway = stats.get().embedding_ms;
+        drop(second);
+        let spent = stats.get().embedding_ms;
+        assert!((20..=started.elapsed().as_millis() as u64).contains(&spent), "{spent}");
+        assert!((20..=spent).contains(&halfway), "{halfway}");
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(stats.get().embedding_ms, spent);
+        stats.reset();
+        assert_eq!(stats.get(), Counts::default());
+    }
+
+    #[test]
+    fn faults_are_counted_by_what_they_do() {
+        let stats = Stats::default();
+        let call = Call { service: Service::Vectorize, op: "upsert", model: None, body: b"" };
+        stats.faults(&call, &[]);
+        assert!(stats.get().faults.is_empty());
+        stats.faults(&call, &["delay_ms".to_owned(), "error 40041".to_owned()]);
+        stats.faults(&call, &["delay_ms".to_owned()]);
+        let upserts = &stats.get().faults["vectorize"]["upsert"];
+        assert_eq!((upserts["delay_ms"], upserts["error 40041"]), (2, 1));
     }
 }

@@ -69,25 +69,63 @@ fn bench() -> Bench {
 
 impl Bench {
     async fn send(&self, model: &str, inputs: &Value) -> Response<Body> {
-        let body = json!({"inputs": inputs, "options": {}}).to_string();
+        self.send_with(model, inputs, &json!({})).await
+    }
+
+    async fn send_with(&self, model: &str, inputs: &Value, options: &Value) -> Response<Body> {
+        let body = json!({"inputs": inputs, "options": options}).to_string();
         let request =
             Request::builder().method("POST").uri("/run?version=3").header("cf-consn-model-id", model);
         router(Arc::clone(&self.twin)).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
     }
 
     async fn text(&self, model: &str, inputs: &Value) -> String {
-        let response = self.send(model, inputs).await;
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        String::from_utf8(bytes.to_vec()).unwrap()
+        text(self.send(model, inputs).await).await
     }
 
     async fn json(&self, model: &str, inputs: &Value) -> Value {
         serde_json::from_str(&self.text(model, inputs).await).unwrap()
     }
 
+    /// Hands a batch in.
+    async fn submit(&self, inputs: &Value) -> (u16, Value) {
+        let response = self.send_with(EMBED, inputs, &json!({"queueRequest": true})).await;
+        (response.status().as_u16(), serde_json::from_str(&text(response).await).unwrap())
+    }
+
+    async fn collect(&self, id: &str) -> (u16, Value) {
+        let response = self.send(EMBED, &json!({"request_id": id})).await;
+        (response.status().as_u16(), serde_json::from_str(&text(response).await).unwrap())
+    }
+
+    /// Hands a batch in and waits for what becomes of it.
+    async fn batch(&self, inputs: &Value) -> Value {
+        let (status, queued) = self.submit(inputs).await;
+        assert_eq!((status, &queued["status"], &queued["model"]), (202, &json!("queued"), &json!(EMBED)));
+        let id = queued["request_id"].as_str().unwrap();
+        loop {
+            match self.collect(id).await {
+                (202, unfinished) => {
+                    let status = unfinished["status"].as_str();
+                    assert!(matches!(status, Some("queued" | "running")), "{unfinished}");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                (status, reply) => {
+                    assert_eq!(status, 200);
+                    return reply;
+                }
+            }
+        }
+    }
+
     fn faults(&self, rules: Value) {
         self.twin.faults.set(serde_json::from_value(rules).unwrap());
     }
+}
+
+async fn text(response: Response<Body>) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
@@ -232,6 +270,117 @@ async fn embedding_and_reranking_on_the_wire() {
     assert_eq!(reply["response"][0]["id"], 1);
     let stats = bench.twin.stats.get();
     assert_eq!((stats.texts_embedded, stats.pairs_reranked), (4, 3));
+}
+
+#[tokio::test]
+async fn the_poolings_give_different_vectors_of_one_length() {
+    let bench = bench();
+    let embed = async |pooling: &str| {
+        let reply = bench.json(EMBED, &json!({"text": ["rivers and lakes"], "pooling": pooling})).await;
+        assert_eq!(reply["pooling"], pooling);
+        serde_json::from_value::<Vec<f32>>(reply["data"][0].clone()).unwrap()
+    };
+    let (cls, mean) = (embed("cls").await, embed("mean").await);
+    assert_eq!((cls.len(), mean.len()), (384, 384));
+    let similarity = cosine(&cls, &mean);
+    assert!(similarity < 0.99, "{similarity}");
+    assert_eq!(cls, embed("cls").await);
+}
+
+#[tokio::test]
+async fn a_batch_is_queued_computed_and_collected() {
+    let bench = bench();
+    let one = json!({"text": ["a river", "a lake"], "pooling": "cls", "external_reference": "waters"});
+    let two = json!({"text": "a mountain"});
+    let reply = bench.batch(&json!({"requests": [one, two]})).await;
+    let responses = reply["responses"].as_array().unwrap();
+    assert_eq!((&responses[0]["id"], &responses[1]["id"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&responses[0]["success"], &responses[0]["external_reference"]),
+        (&json!(true), &json!("waters"))
+    );
+    assert_eq!(responses[1]["external_reference"], Value::Null);
+    assert_eq!(responses[0]["result"], bench.json(EMBED, &one).await);
+    assert_eq!(responses[1]["result"], bench.json(EMBED, &two).await);
+    // Four tokens, twice, and four: the special ones count.
+    assert_eq!(reply["usage"], json!({"prompt_tokens": 12, "completion_tokens": 0, "total_tokens": 12}));
+    // Without `queueRequest` the same is answered at once.
+    assert_eq!(bench.json(EMBED, &json!({"requests": [one, two]})).await, reply);
+
+    let stats = bench.twin.stats.get();
+    assert_eq!((stats.texts_queued, stats.texts_embedded), (3, 9));
+    assert!(stats.embedding_ms > 0);
+    assert_eq!(stats.ai["submit"][EMBED], [(202, 1)].into());
+    assert_eq!(stats.ai["collect"][EMBED][&200], 1);
+}
+
+#[tokio::test]
+async fn a_batch_is_not_done_before_its_delay_and_can_expire() {
+    let bench = bench();
+    bench.twin.batches.set_delay(Duration::from_hours(1));
+    let inputs = json!({"requests": [{"text": "a", "pooling": "cls"}]});
+    let id = bench.submit(&inputs).await.1["request_id"].as_str().unwrap().to_owned();
+    while bench.twin.stats.get().texts_embedded == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (status, unfinished) = bench.collect(&id).await;
+    assert_eq!((status, &unfinished["status"]), (202, &json!("running")));
+    bench.twin.batches.set_delay(Duration::ZERO);
+    assert_eq!(bench.collect(&id).await.0, 200);
+    assert_eq!(bench.collect(&id).await.0, 200, "once more");
+    bench.twin.batches.forget();
+    let (status, error) = bench.collect(&id).await;
+    assert_eq!((status, &error["internalCode"]), (404, &json!(5504)));
+    assert_eq!(error["description"], "Request not found in queue");
+    assert_eq!(bench.collect("never").await.1["internalCode"], 5504);
+}
+
+#[tokio::test]
+async fn one_request_of_a_batch_can_fail() {
+    let bench = bench();
+    bench.faults(json!([
+        {"match": {"service": "ai", "op": "batch", "contains": "BAD"}, "action": {"error": {"code": 5004}}},
+        {"match": {"service": "ai", "op": "batch"}, "times": 1, "action": {"error_after": {"code": 3040}}},
+    ]));
+    let texts = ["first", "BAD", "last"].map(|text| json!({"text": [text], "pooling": "cls"}));
+    let reply = bench.batch(&json!({"requests": texts})).await;
+    let of = |id: usize| &reply["responses"][id];
+    assert_eq!((&of(0)["success"], &of(0)["error"]["code"]), (&json!(false), &json!(3040)));
+    assert_eq!((&of(1)["success"], &of(1)["error"]["code"]), (&json!(false), &json!(5004)));
+    assert_eq!(of(1)["error"]["message"], "5004: Invalid data");
+    assert!(of(1).get("result").is_none());
+    assert_eq!(of(2)["success"], true);
+    assert_eq!(bench.twin.stats.get().texts_embedded, 2);
+    assert_eq!(bench.twin.stats.get().faults["ai"]["batch"]["error 5004"], 1);
+
+    let queued = json!({"queueRequest": true});
+    for (model, inputs, code) in [
+        (EMBED, json!({"text": "not in requests"}), 5006),
+        (EMBED, json!({"requests": [{"text": ""}]}), 5006),
+        (EMBED, json!({"request_id": 1}), 5006),
+        (CHAT, json!({"requests": [{"prompt": "a"}]}), 8007),
+        ("@cf/baai/bge-large-en-v1.5", json!({"requests": [{"text": "a"}]}), 5007),
+    ] {
+        let response = bench.send_with(model, &inputs, &queued).await;
+        let error: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(error["internalCode"], code, "{model} {inputs}");
+    }
+}
+
+#[tokio::test]
+async fn an_embedding_can_be_computed_and_its_reply_cut() {
+    let bench = bench();
+    bench.faults(json!([
+        {"match": {"service": "ai", "op": "embed"}, "times": 1, "action": {"cut_reply": true}},
+    ]));
+    let inputs = json!({"text": ["a", "b"], "pooling": "cls"});
+    let mut chunks = bench.send(EMBED, &inputs).await.into_body().into_data_stream();
+    let half = chunks.next().await.unwrap().unwrap();
+    assert!(chunks.next().await.unwrap().is_err());
+    let whole = bench.text(EMBED, &inputs).await;
+    assert_eq!(half, &whole.as_bytes()[..whole.len() / 2]);
+    let stats = bench.twin.stats.get();
+    assert_eq!((stats.texts_embedded, &stats.ai["embed"][EMBED]), (4, &[(200, 1), (499, 1)].into()));
 }
 
 #[tokio::test]

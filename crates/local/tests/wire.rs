@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
+use futures::StreamExt;
 use ragflare_local::VectorStore;
 use ragflare_local::ai::Ai;
 use ragflare_local::server::{Twin, router, serve};
@@ -242,6 +243,127 @@ async fn faults_hit_and_are_counted() {
     bench.call("POST", "/control/stats/reset", &[], "").await;
     let (_, stats) = bench.call("GET", "/control/stats", &[], "").await;
     assert_eq!((&stats["ai"], &stats["vectorize"]), (&json!({}), &json!({})));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_can_be_lost() {
+    let bench = Bench::new();
+    let faults = |rules: Value| bench.call("PUT", "/control/faults", &[], rules.to_string());
+    let broken = async |operation: &str, body: &str| {
+        let request = Request::builder().method("POST").uri(format!("/{operation}"));
+        let reply = bench.send(request.body(Body::from(body.to_owned())).unwrap()).await;
+        assert_eq!(reply.status(), 200);
+        let mut sent = 0;
+        let mut chunks = reply.into_body().into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(bytes) => sent += bytes.len(),
+                Err(_) => return sent,
+            }
+        }
+        panic!("the reply came whole");
+    };
+    let line = |id: &str| json!({"id": id, "values": [1, 0, 0]}).to_string();
+    // Carried out, half a reply; carried out, an error; not carried out, no reply.
+    faults(json!([
+        {"match": {"service": "vectorize", "op": "upsert"}, "times": 1, "action": {"cut_reply": true}},
+        {"match": {"service": "vectorize", "op": "upsert"}, "times": 1, "action": {"error_after": {"code": 40041}}},
+        {"match": {"service": "vectorize", "op": "upsert"}, "times": 1, "action": {"disconnect": true}},
+    ]))
+    .await;
+    let half = json!({"mutationId": "01234567-0123-0123-0123-0123456789ab"}).to_string().len() / 2;
+    assert_eq!(broken("upsert", &line("cut")).await, half);
+    assert_eq!(bench.code("upsert", line("failed")).await, (429, 40041));
+    assert_eq!(broken("upsert", &line("never")).await, 0);
+    assert_eq!(bench.vectorize("upsert", line("last")).await.0, 200);
+    bench.call("POST", "/control/flush", &[], "").await;
+    let ids = async || bench.call("GET", "/control/indexes/a/ids", &[], "").await.1;
+    assert_eq!(ids().await, json!({"ids": ["cut", "failed", "last"]}));
+
+    faults(json!([
+        {"match": {"service": "vectorize", "op": "deleteByIds"}, "times": 1, "action": {"cut_reply": true}},
+        {"match": {"service": "vectorize", "op": "getByIds"}, "times": 1, "action": {"cut_reply": true}},
+    ]))
+    .await;
+    broken("getByIds", r#"{"ids":["cut","other"]}"#).await;
+    broken("deleteByIds", r#"{"ids":["cut"]}"#).await;
+    bench.call("POST", "/control/flush", &[], "").await;
+    assert_eq!(ids().await, json!({"ids": ["failed", "last"]}));
+
+    let (_, stats) = bench.call("GET", "/control/stats", &[], "").await;
+    assert_eq!(stats["vectorize"]["upsert"], json!({"200": 1, "429": 1, "499": 2}));
+    assert_eq!(stats["vectorize"]["deleteByIds"], json!({"499": 1}));
+    assert_eq!(
+        (&stats["vectors_upserted"], &stats["ids_deleted"], &stats["ids_fetched"]),
+        (&json!(3), &json!(1), &json!(2))
+    );
+    let upserts = json!({"cut_reply": 1, "error_after 40041": 1, "disconnect": 1});
+    assert_eq!(stats["faults"]["vectorize"]["upsert"], upserts);
+}
+
+#[tokio::test]
+async fn too_many_requests_is_said_in_vectorizes_shape() {
+    let bench = Bench::new();
+    let rule = json!([{"match": {"service": "vectorize"}, "action": {"error": {"code": 40041}}}]);
+    bench.call("PUT", "/control/faults", &[], rule.to_string()).await;
+    for operation in ["upsert", "deleteByIds", "getByIds", "query"] {
+        let expected = json!({"code": 40041, "error": "Too Many Requests"});
+        assert_eq!(bench.vectorize(operation, "{}").await, (429, expected), "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_can_poison_the_calls_that_hold_it() {
+    let bench = Bench::new();
+    let rules = json!([
+        {"match": {"service": "ai", "op": "embed", "contains": "POISON"}, "action": {"error": {"code": 5004}}},
+        {"match": {"service": "ai"}, "action": {"error": {"code": 3036}}},
+    ]);
+    bench.call("PUT", "/control/faults", &[], rules.to_string()).await;
+    let embed = async |texts: &[&str]| {
+        let body = json!({"inputs": {"text": texts, "pooling": "cls"}, "options": {}}).to_string();
+        let (status, error) = bench.ai("@cf/baai/bge-small-en-v1.5", body).await;
+        (status, error["internalCode"].as_u64().unwrap())
+    };
+    assert_eq!(embed(&["good", "with POISON in it"]).await, (400, 5004));
+    assert_eq!(embed(&["good"]).await, (429, 3036));
+}
+
+#[tokio::test]
+async fn chance_repeats_with_its_seed() {
+    let bench = Bench::new();
+    let rule = json!([{"match": {"service": "ai", "op": "embed"}, "probability": 0.3, "seed": 11,
+        "action": {"error": {"code": 3040}}}]);
+    let run = async || {
+        bench.call("PUT", "/control/faults", &[], rule.to_string()).await;
+        let mut hits = Vec::new();
+        for _ in 0..100 {
+            hits.push(bench.ai("@cf/baai/bge-small-en-v1.5", r#"{"inputs":{"text":"a"}}"#).await.0 == 429);
+        }
+        hits
+    };
+    let (first, second) = (run().await, run().await);
+    assert_eq!(first, second);
+    let hits = first.iter().filter(|hit| **hit).count();
+    assert!((15..45).contains(&hits), "{hits}");
+    let (_, stats) = bench.call("GET", "/control/stats", &[], "").await;
+    assert_eq!(stats["faults"]["ai"]["embed"]["error 3040"], 2 * hits);
+}
+
+#[tokio::test]
+async fn two_indexes_of_different_lengths_serve_side_by_side() {
+    let bench = Bench::new();
+    for (index, values) in [("a", json!([1, 0, 0])), ("b", json!([1, 0]))] {
+        let index = [("x-ragflare-index", index)];
+        let line = json!({"id": "same", "values": values, "namespace": "n"}).to_string();
+        assert_eq!(bench.call("POST", "/upsert", &index, line).await.0, 200);
+        bench.call("POST", "/control/flush", &[], "").await;
+        let (_, found) = bench.call("POST", "/getByIds", &index, r#"{"ids":["same"]}"#).await;
+        assert_eq!(found[0]["values"].as_array().map(Vec::len), values.as_array().map(Vec::len));
+    }
+    let line = json!({"id": "short", "values": [1, 0]}).to_string();
+    let (status, error) = bench.call("POST", "/upsert", &[("x-ragflare-index", "a")], line).await;
+    assert_eq!((status, &error["code"]), (400, &json!(40010)));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+pub mod backup;
 pub mod build;
 pub mod data;
 pub mod devconfig;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use xtask::backup::{self, Place, restore};
 use xtask::build::{self, Workers};
 use xtask::up::{self, Up};
 use xtask::{process, report, setup, test};
@@ -37,6 +38,34 @@ enum Task {
         #[arg(long, value_name = "NAME")]
         filter: Option<String>,
     },
+    /// Write the rows of the database to a file
+    #[command(after_long_help = backup::HELP)]
+    Backup {
+        /// The file to write; it must not be there yet
+        file: PathBuf,
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Put the rows of a backup into an empty database
+    #[command(after_long_help = restore::HELP)]
+    Restore {
+        /// The backup
+        file: PathBuf,
+        #[command(flatten)]
+        database: Database,
+        /// Replace the database of the data directory; originals and vectors stay
+        #[arg(long, conflicts_with = "remote")]
+        fresh: bool,
+    },
+    /// Build the keyword index anew from the chunks, through workers that run
+    RebuildKeywords {
+        /// Where the query worker answers
+        #[arg(default_value = "http://127.0.0.1:8787")]
+        url: String,
+        /// The workers' admin key
+        #[arg(long, env = "ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+        admin_key: String,
+    },
     /// Fetch the tools and the models into the cache outside the checkout
     Setup,
     /// Set up and build the twin and all workers
@@ -47,11 +76,31 @@ enum Task {
     Lint,
 }
 
+/// Which database.
+#[derive(Debug, Args)]
+struct Database {
+    /// The data directory with the database; no stack may run on it [default: .ragflare in the checkout]
+    #[arg(long, value_name = "DIR", conflicts_with = "remote")]
+    data: Option<PathBuf>,
+    /// The deployed database, through wrangler
+    #[arg(long)]
+    remote: bool,
+}
+
+impl Database {
+    fn place(self) -> Place {
+        if self.remote { Place::Remote } else { Place::Data(self.data) }
+    }
+}
+
 fn run(task: Task) -> Result<()> {
     process::end_children_on_signals()?;
     match task {
         Task::Up { port, data, fresh } => up::run(&Up { port, data, fresh }),
         Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Backup { file, database } => backup::run(&file, &database.place()),
+        Task::Restore { file, database, fresh } => restore::run(&file, &database.place(), fresh),
+        Task::RebuildKeywords { url, admin_key } => restore::rebuild_keywords(&url, &admin_key).map(drop),
         Task::Setup => setup::run(),
         Task::Build => setup::run().and_then(|()| build::run(Workers::All)),
         Task::Fmt => test::format(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::data::DataDir;
 use crate::devconfig::Production;
 use crate::migrations::{self, Migration};
+use crate::process::Run;
 use crate::service::Service;
 use crate::{group, http, indexes, models, npm, paths, scratch, wrangler};
 
@@ -22,6 +23,31 @@ const WORKERS_PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(25);
 /// What a line of a worker's ledger begins with.
 const LEDGER: &str = "ragflare-ledger ";
+/// Moves every time in the simulators' databases below a directory back by some milliseconds, and prints the keys of the
+/// objects in their buckets.
+const AGE: &str = r#"
+const { DatabaseSync } = require("node:sqlite"), fs = require("node:fs"), path = require("node:path");
+const [dir, by] = [process.argv[1], Number(process.argv[2])];
+const files = ["d1", "r2"].flatMap((kind) => {
+  const place = path.join(dir, "v3", kind);
+  const inside = fs.existsSync(place) ? fs.readdirSync(place, { recursive: true }) : [];
+  return inside.filter((name) => name.endsWith(".sqlite") && path.basename(name) !== "metadata.sqlite")
+    .map((name) => path.join(place, name));
+});
+const keys = [];
+for (const file of files) {
+  const db = new DatabaseSync(file);
+  for (const { name } of db.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all()) {
+    for (const column of by > 0 ? db.prepare("SELECT name FROM pragma_table_info(?)").all(name) : [])
+      if (/(_at|_before|uploaded|reindexing)$/.test(column.name))
+        db.prepare(`UPDATE "${name}" SET "${column.name}" = "${column.name}" - ?1
+          WHERE typeof("${column.name}") = 'integer' AND "${column.name}" > 1000000000000`).run(by);
+    if (name === "_mf_objects") keys.push(...db.prepare("SELECT key FROM _mf_objects ORDER BY key").all());
+  }
+  db.close();
+}
+process.stdout.write(JSON.stringify(keys.map(({ key }) => key)));
+"#;
 
 /// What to start and where.
 #[derive(Debug, Clone)]
@@ -73,6 +99,32 @@ impl StackOptions {
         self.twin_args.push(arg.to_owned());
         self
     }
+}
+
+/// Lets time pass for a data directory that no stack runs on: to what is stored there it will seem that much later. The
+/// twin's vectors know no time.
+///
+/// # Errors
+/// When the databases cannot be changed.
+pub fn age(data: &Path, by: Duration) -> Result<()> {
+    simulators(data, by).map(drop)
+}
+
+/// The keys of all objects in the buckets of a data directory that no stack runs on.
+///
+/// # Errors
+/// When the databases cannot be read.
+pub fn objects(data: &Path) -> Result<Vec<String>> {
+    simulators(data, Duration::ZERO)
+}
+
+fn simulators(data: &Path, by: Duration) -> Result<Vec<String>> {
+    let printed = Run::new(npm::node()?)
+        .args(["--no-warnings", "-e", AGE, "--"])
+        .arg(paths::checkout().join(data).join("state"))
+        .arg(by.as_millis().to_string())
+        .output()?;
+    serde_json::from_slice(&printed).context("the keys of the objects are no JSON")
 }
 
 /// A running stack. Dropping it ends every process it started.

@@ -1,11 +1,15 @@
 //! The routes of the Workers AI client.
+//!
+//! Besides those of the crate's table: `/submit` takes what `/embed` takes and gives the id of the batch;
+//! `/collect` takes `model, request_id` and gives `{state: "running" | "done" | "lost"}`, with `dimensions`
+//! and `rows` when done.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{Either, join_all, select};
-use ragflare_cloudflare::ai::{Ai, Embeddings, GenerationRequest, Pooling, RunOptions};
+use ragflare_cloudflare::ai::{Ai, BatchState, Embeddings, GenerationRequest, Pooling, RunOptions};
 use ragflare_cloudflare::ledger::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +22,12 @@ struct Embed {
     model: String,
     texts: Vec<String>,
     pooling: Pooling,
+}
+
+#[derive(Deserialize)]
+struct Collect {
+    model: String,
+    request_id: String,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +64,22 @@ pub(crate) async fn route(route: &str, body: &Value, env: &Env, ledger: &Ledger)
         "/embed-all" => {
             let Embed { model, texts, pooling } = input(body)?;
             embedded(&ai.embed_all(&model, &strs(&texts), pooling).await?)
+        }
+        "/submit" => {
+            let Embed { model, texts, pooling } = input(body)?;
+            output(&ai.submit_embeddings(&model, &strs(&texts), pooling).await?)
+        }
+        "/collect" => {
+            let Collect { model, request_id } = input(body)?;
+            match ai.collect_embeddings(&model, &request_id).await? {
+                BatchState::Running => Ok(json!({ "state": "running" })),
+                BatchState::Lost => Ok(json!({ "state": "lost" })),
+                BatchState::Done(embeddings) => {
+                    let mut done = embedded(&embeddings)?;
+                    done["state"] = "done".into();
+                    Ok(done)
+                }
+            }
         }
         "/rerank" => {
             let Rerank { model, query, contexts, top_k } = input(body)?;

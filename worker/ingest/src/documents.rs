@@ -1,30 +1,32 @@
 //! Routes of documents.
 
-use crate::not_allowed;
-use ragflare_cloudflare::core::document::{Document, DocumentId, Metadata, Status, Upload};
+use crate::{files, not_allowed, views};
+use ragflare_cloudflare::core::document::{Document, DocumentId, Metadata, Status};
 use ragflare_cloudflare::core::filter::check_metadata;
 use ragflare_cloudflare::core::identity::object_key;
-use ragflare_cloudflare::core::ingest::{Registered, extract, format_of};
-use ragflare_cloudflare::core::ports::{DocumentStore, ListQuery, ObjectStore, Ports};
+use ragflare_cloudflare::core::ingest::{Change, NewUpload, Registered, format_of};
+use ragflare_cloudflare::core::ports::{DocumentStore, ListQuery, Ports};
 use ragflare_cloudflare::core::{Error, Tenant};
-use ragflare_cloudflare::http::{ApiError, json, media_type, method, refuse_encoding};
+use ragflare_cloudflare::http::{ApiError, json, media_type, method, read_json, refuse_encoding};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::{Scope, random};
-use ragflare_cloudflare::upload::store;
+use ragflare_cloudflare::upload::{precondition, store};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::Duration;
 use worker::{Delay, Method, Request, Response, ResponseBuilder};
 
-/// The largest document, in bytes. Bound by what one invocation may do: for 2 MiB of Markdown the ledger showed 306 D1
-/// statements (of 1,000 allowed) and 9 MB of wasm memory (of 128).
-pub(crate) const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// The largest document, in bytes: what Workers take as a request's body on the Free and Pro plans.
+pub(crate) const MAX_BYTES: u64 = 100_000_000;
+/// Longest title, in bytes.
+const MAX_TITLE: usize = 512;
 /// Rows of a page at most.
-const MAX_LIMIT: usize = 100;
+pub(crate) const MAX_LIMIT: usize = 100;
 /// Longest time a request waits for a document, in seconds.
 const MAX_WAIT: u64 = 60;
 
-type Query = HashMap<String, String>;
+pub(crate) type Query = HashMap<String, String>;
 
 /// `/v1/documents`
 pub(crate) async fn collection(invocation: &Invocation, request: &mut Request) -> Result<Response, ApiError> {
@@ -34,11 +36,15 @@ pub(crate) async fn collection(invocation: &Invocation, request: &mut Request) -
             let access = invocation.authorize(request, Scope::Read).await?;
             list(invocation, &access.tenant, &query).await
         }
+        Method::Post => {
+            let access = invocation.authorize(request, Scope::Write).await?;
+            files::post(invocation, request, &access.tenant, &query).await
+        }
         Method::Delete => {
             let access = invocation.authorize(request, Scope::Write).await?;
             delete_prefix(invocation, &access.tenant, &query).await
         }
-        method => Err(not_allowed(&method, "GET, DELETE")),
+        method => Err(not_allowed(&method, "GET, POST, DELETE")),
     }
 }
 
@@ -63,17 +69,19 @@ pub(crate) async fn single(
     let tenant = invocation.authorize(request, scope).await?.tenant;
     match (method, view) {
         (Method::Put, None) => put(invocation, request, &tenant, &id, &query).await,
+        (Method::Patch, None) => patch(invocation, request, &tenant, &id).await,
         (Method::Get, None) => show(invocation, &tenant, &id, &query).await,
-        (Method::Get, Some("chunks")) => chunks(invocation, &tenant, &id, &query).await,
-        (Method::Get, Some("text")) => text(invocation, &tenant, &id).await,
-        (Method::Get, Some(_)) => content(invocation, &tenant, &id).await,
+        (Method::Get, Some("chunks")) => views::chunks(invocation, &tenant, &id, &query).await,
+        (Method::Get, Some("text")) => views::text(invocation, &tenant, &id).await,
+        (Method::Get, Some(_)) => views::content(invocation, &tenant, &id).await,
         (Method::Delete, None) => {
-            if !invocation.rag.pipeline().delete(&tenant, &id).await? {
+            let condition = precondition(request)?;
+            if !invocation.rag.pipeline().delete(&tenant, &id, &condition).await? {
                 return Err(unknown(&id));
             }
             Ok(ResponseBuilder::new().with_status(204).empty())
         }
-        (method, _) => Err(not_allowed(&method, "GET, PUT, DELETE")),
+        (method, _) => Err(not_allowed(&method, "GET, PUT, PATCH, DELETE")),
     }
 }
 
@@ -84,40 +92,92 @@ async fn put(
     id: &DocumentId,
     query: &Query,
 ) -> Result<Response, ApiError> {
-    let metadata: Metadata = match query.get("metadata") {
+    let metadata = metadata(invocation, query.get("metadata").map(String::as_str))?;
+    let title = title(query.get("title").cloned())?;
+    let condition = precondition(request)?;
+    refuse_encoding(request)?;
+    refuse_charset(request.headers().get("content-type")?)?;
+    let media_type = readable_type(media_type(request)?, id.as_str())?;
+    // Nothing may be refused from here on, except by what cleans up: the object is there.
+    let object_key = object_key(tenant, &random(16)?)?;
+    let objects = invocation.rag.platform().objects();
+    let stored = store(request, objects, &object_key, &media_type, MAX_BYTES).await?;
+    let (bytes, content_hash) = (stored.bytes, stored.content_hash);
+    let upload = NewUpload { object_key, title, media_type, bytes, content_hash, metadata };
+    shown(invocation.rag.pipeline().register(tenant, id, &upload, &condition).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    #[serde(default, deserialize_with = "given")]
+    #[allow(clippy::option_option, reason = "`null` is not the same as nothing")]
+    title: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    metadata: Option<Metadata>,
+}
+
+/// A field that is there, be it `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+async fn patch(
+    invocation: &Invocation,
+    request: &mut Request,
+    tenant: &Tenant,
+    id: &DocumentId,
+) -> Result<Response, ApiError> {
+    let condition = precondition(request)?;
+    let wanted: Patch = read_json(request).await?;
+    if let Some(metadata) = &wanted.metadata {
+        check_metadata(metadata, &invocation.rag.settings().fields)?;
+    }
+    let change = Change { title: wanted.title.map(title).transpose()?, metadata: wanted.metadata };
+    let patched = invocation.rag.pipeline().patch(tenant, id, &change, &condition).await?;
+    shown(patched.ok_or_else(|| unknown(id))?)
+}
+
+/// 200 when all is as it was, 202 when there is something to be done.
+fn shown(registered: Registered) -> Result<Response, ApiError> {
+    match registered {
+        Registered::Unchanged(document) => tagged(200, &document),
+        Registered::Queued(document) => tagged(202, &document),
+    }
+}
+
+/// A document, with what `If-Match` takes.
+fn tagged(status: u16, document: &Document) -> Result<Response, ApiError> {
+    let mut reply = json(status, document)?;
+    reply.headers_mut().set("etag", &format!("\"{}\"", document.current()))?;
+    Ok(reply)
+}
+
+/// # Errors
+/// [`Error::Invalid`] when it is too long; an empty one is none.
+pub(crate) fn title(title: Option<String>) -> Result<Option<String>, Error> {
+    let title = title.filter(|title| !title.is_empty());
+    if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE) {
+        return Err(Error::invalid("title", format!("is longer than {MAX_TITLE} bytes")));
+    }
+    Ok(title)
+}
+
+/// # Errors
+/// [`Error::Invalid`] when it is no object, or of other types than declared.
+pub(crate) fn metadata(invocation: &Invocation, text: Option<&str>) -> Result<Metadata, Error> {
+    let metadata: Metadata = match text {
         Some(text) => serde_json::from_str(text)
             .map_err(|error| Error::invalid("metadata", format!("must be a JSON object: {error}")))?,
         None => Metadata::new(),
     };
     check_metadata(&metadata, &invocation.rag.settings().fields)?;
-    let title = query.get("title").filter(|title| !title.is_empty());
-    if title.is_some_and(|title| title.len() > 512) {
-        return Err(Error::invalid("title", "is longer than 512 bytes").into());
-    }
-    refuse_encoding(request)?;
-    refuse_charset(request)?;
-    let media_type = readable_type(media_type(request)?, id)?;
-    let key = object_key(tenant, &random(16)?)?;
-    let objects = invocation.rag.platform().objects();
-    let stored = store(request, objects, tenant, &key, &media_type, MAX_BYTES).await?;
-    let upload = Upload {
-        object_key: key,
-        title: title.cloned(),
-        media_type,
-        bytes: stored.bytes,
-        content_hash: stored.content_hash,
-        settings: invocation.rag.pipeline().upload_settings(&metadata),
-        metadata,
-    };
-    match invocation.rag.pipeline().register(tenant, id, &upload).await? {
-        Registered::Unchanged(document) => json(200, &document),
-        Registered::Queued(document) => json(202, &document),
-    }
+    Ok(metadata)
 }
 
 /// Text is read as UTF-8.
-fn refuse_charset(request: &Request) -> Result<(), ApiError> {
-    let header = request.headers().get("content-type")?.unwrap_or_default().to_ascii_lowercase();
+pub(crate) fn refuse_charset(content_type: Option<String>) -> Result<(), ApiError> {
+    let header = content_type.unwrap_or_default().to_ascii_lowercase();
     let charset = header.split(';').find_map(|part| part.trim().strip_prefix("charset="));
     match charset.map(|charset| charset.trim_matches('"')) {
         None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
@@ -127,9 +187,9 @@ fn refuse_charset(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// The type to read the body as: as declared, or by the id's ending where the declaration says nothing.
-fn readable_type(declared: Option<String>, id: &DocumentId) -> Result<String, ApiError> {
-    let ending = id.as_str().rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+/// The type to read bytes as: as declared, or by the name's ending where the declaration says nothing.
+pub(crate) fn readable_type(declared: Option<String>, name: &str) -> Result<String, ApiError> {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     let media_type = match declared.as_deref() {
         None | Some("application/octet-stream" | "application/x-www-form-urlencoded") => {
             match ending.as_deref() {
@@ -161,8 +221,8 @@ async fn show(
     loop {
         let document = documents.get(tenant, id).await?.ok_or_else(|| unknown(id))?;
         let now = worker::Date::now().as_millis();
-        if !document.is_open() || now >= deadline {
-            return json(200, &document);
+        if !document.is_moving() || now >= deadline {
+            return tagged(200, &document);
         }
         Delay::from(Duration::from_millis(pause.min(deadline - now))).await;
         pause = (pause * 2).min(1000);
@@ -196,67 +256,15 @@ async fn delete_prefix(
     json(200, &json!({"deleted": deleted}))
 }
 
-async fn chunks(
+pub(crate) async fn find(
     invocation: &Invocation,
     tenant: &Tenant,
     id: &DocumentId,
-    query: &Query,
-) -> Result<Response, ApiError> {
-    let limit = number(query, "limit", 20, 1, MAX_LIMIT)?;
-    let after = query.get("cursor").map(|cursor| cursor.parse()).transpose();
-    let after = after.map_err(|_| Error::invalid("cursor", "is not one that was given out"))?;
-    let documents = invocation.rag.platform().documents();
-    if documents.get(tenant, id).await?.is_none() {
-        return Err(unknown(id));
-    }
-    let mut chunks = documents.chunks(tenant, id, after, limit + 1).await?;
-    let more = chunks.len() > limit;
-    chunks.truncate(limit);
-    let next_cursor = chunks.last().filter(|_| more).map(|chunk| chunk.ordinal.to_string());
-    let chunks: Vec<_> = chunks
-        .iter()
-        .map(|chunk| {
-            let mut shown = json!({
-                "id": chunk.id(), "ordinal": chunk.ordinal, "text": chunk.text, "tokens": chunk.tokens,
-                "start": chunk.start, "end": chunk.end, "headings": chunk.headings,
-            });
-            if let Some(page) = chunk.page {
-                shown["page"] = page.into();
-            }
-            shown
-        })
-        .collect();
-    json(200, &json!({"chunks": chunks, "next_cursor": next_cursor}))
-}
-
-async fn text(invocation: &Invocation, tenant: &Tenant, id: &DocumentId) -> Result<Response, ApiError> {
-    let document = find(invocation, tenant, id).await?;
-    let objects = invocation.rag.platform().objects();
-    let bytes = objects.get(tenant, &document.object_key).await?.ok_or_else(|| unknown(id))?;
-    let (text, _) = extract(bytes, &document.media_type)?;
-    let reply = ResponseBuilder::new().with_header("content-type", "text/plain; charset=utf-8")?;
-    Ok(safe(reply)?.fixed(text.into_bytes()))
-}
-
-async fn content(invocation: &Invocation, tenant: &Tenant, id: &DocumentId) -> Result<Response, ApiError> {
-    let document = find(invocation, tenant, id).await?;
-    let objects = invocation.rag.platform().objects();
-    let object = objects.bucket().get(&document.object_key).execute().await?.ok_or_else(|| unknown(id))?;
-    let body = object.body().ok_or_else(|| unknown(id))?.response_body()?;
-    let reply = ResponseBuilder::new().with_header("content-type", &document.media_type)?;
-    Ok(safe(reply)?.body(body))
-}
-
-/// An uploader's content must not run in the reader's browser with this origin's rights.
-fn safe(reply: ResponseBuilder) -> worker::Result<ResponseBuilder> {
-    reply.with_header("x-content-type-options", "nosniff")?.with_header("content-security-policy", "sandbox")
-}
-
-async fn find(invocation: &Invocation, tenant: &Tenant, id: &DocumentId) -> Result<Document, ApiError> {
+) -> Result<Document, ApiError> {
     invocation.rag.platform().documents().get(tenant, id).await?.ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: &DocumentId) -> ApiError {
+pub(crate) fn unknown(id: &DocumentId) -> ApiError {
     ApiError::not_found(format!("document `{id}`"))
 }
 
@@ -288,7 +296,7 @@ fn query(request: &Request) -> Result<Query, ApiError> {
     Ok(request.url()?.query_pairs().into_owned().collect())
 }
 
-fn number<N>(query: &Query, name: &str, default: N, least: N, most: N) -> Result<N, ApiError>
+pub(crate) fn number<N>(query: &Query, name: &str, default: N, least: N, most: N) -> Result<N, ApiError>
 where
     N: std::str::FromStr + PartialOrd + std::fmt::Display,
 {

@@ -4,6 +4,9 @@
 mod admin;
 mod consumer;
 mod documents;
+mod files;
+mod letters;
+mod views;
 
 use ragflare_cloudflare::core::ingest::SETTLED_AFTER;
 use ragflare_cloudflare::http::ApiError;

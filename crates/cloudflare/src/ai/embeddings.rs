@@ -90,10 +90,10 @@ impl Embeddings {
     }
 
     /// Reads the reply `{data: number[][], pooling?}`; each row is copied at once, not number by number.
+    /// `expected` is how many texts there were and how they were to be pooled, where that is still known.
     pub(super) fn from_wire(
         reply: &JsValue,
-        texts: usize,
-        pooling: Pooling,
+        expected: Option<(usize, Pooling)>,
         request_id: Option<String>,
     ) -> Result<Self, AiError> {
         let malformed =
@@ -110,14 +110,19 @@ impl Embeddings {
             }
             return Err(malformed(format!("no `data` in {}", shorten(&text))));
         };
-        if let Some(other) = field("pooling").as_string()
+        if let Some((_, pooling)) = expected
+            && let Some(other) = field("pooling").as_string()
             && other != pooling.as_str()
         {
             return Err(malformed(format!("pooled by `{other}` where `{}` was asked for", pooling.as_str())));
         }
         let count = rows.length() as usize;
-        if count != texts {
-            return Err(malformed(format!("{count} vectors for {texts} texts")));
+        match expected {
+            Some((texts, _)) if count != texts => {
+                return Err(malformed(format!("{count} vectors for {texts} texts")));
+            }
+            None if count == 0 => return Err(malformed("no vectors".into())),
+            _ => {}
         }
         let mut embeddings = Self::default();
         for (index, row) in rows.iter().enumerate() {
@@ -151,25 +156,39 @@ impl Embeddings {
     }
 }
 
+/// What is to be embedded.
+#[derive(Debug, Serialize)]
+pub(super) struct Request<'a> {
+    text: &'a [&'a str],
+    pooling: Pooling,
+}
+
+impl<'a> Request<'a> {
+    /// Checks the texts.
+    pub(super) fn new(texts: &'a [&'a str], pooling: Pooling) -> Result<Self, AiError> {
+        if texts.len() > EMBED_BATCH {
+            return Err(AiError::Limit {
+                limit: "texts of an embedding call",
+                value: texts.len() as u64,
+                allowed: EMBED_BATCH as u64,
+            });
+        }
+        match texts.iter().position(|text| text.is_empty()) {
+            Some(index) => Err(AiError::Invalid { field: "texts", detail: format!("text {index} is empty") }),
+            None => Ok(Self { text: texts, pooling }),
+        }
+    }
+}
+
 /// The JSON of a request.
 pub(super) fn to_wire(texts: &[&str], pooling: Pooling) -> Result<String, AiError> {
-    #[derive(Serialize)]
-    struct Wire<'a> {
-        text: &'a [&'a str],
-        pooling: Pooling,
-    }
-    if texts.len() > EMBED_BATCH {
-        return Err(AiError::Limit {
-            limit: "texts of an embedding call",
-            value: texts.len() as u64,
-            allowed: EMBED_BATCH as u64,
-        });
-    }
-    if let Some(index) = texts.iter().position(|text| text.is_empty()) {
-        return Err(AiError::Invalid { field: "texts", detail: format!("text {index} is empty") });
-    }
-    serde_json::to_string(&Wire { text: texts, pooling })
-        .map_err(|error| AiError::Invalid { field: "texts", detail: error.to_string() })
+    json(&Request::new(texts, pooling)?)
+}
+
+/// The JSON of inputs, from a struct.
+pub(super) fn json(inputs: &impl Serialize) -> Result<String, AiError> {
+    serde_json::to_string(inputs)
+        .map_err(|error| AiError::Invalid { field: "inputs", detail: error.to_string() })
 }
 
 #[cfg(test)]

@@ -136,16 +136,16 @@ impl From<AiError> for worker::Error {
 /// The class of a known code.
 ///
 /// 3036 and the observed 4006 ("you have used up your daily free allocation") come with status 429 like 3040,
-/// but only midnight helps. 3046 (observed, after two to four minutes) and 5024 (observed, JSON mode could not be
-/// met) may succeed a second time.
+/// but only midnight helps. 3046 (observed, after two to four minutes) and 5024 (observed, JSON mode could
+/// not be met) may succeed a second time. 3030 (observed) is a request of a batch that was found invalid,
+/// 5504 (observed) a batch that the service does not know any more.
 fn class_of_code(code: u32) -> Option<RetryClass> {
     Some(match code {
         3007 | 3008 | 3040 => RetryClass::Backoff,
         3036 | 4006 => RetryClass::AfterMidnightUtc,
         3046 | 5024 => RetryClass::Once,
-        3003 | 3006 | 3023 | 3039 | 3041 | 3042 | 5004 | 5005 | 5006 | 5007 | 5016 | 5018 | 5019 | 5035 => {
-            RetryClass::Never
-        }
+        3003 | 3006 | 3023 | 3030 | 3039 | 3041 | 3042 | 5004 | 5005 | 5006 | 5007 | 5016 | 5018 | 5019
+        | 5035 | 5504 => RetryClass::Never,
         _ => return None,
     })
 }

@@ -1,9 +1,8 @@
 //! Filters as SQL. Field names come from the configuration (`A-Z a-z 0-9 _`), values are bound.
 
-use super::Statement;
+use super::{Statement, Value as Bound};
 use ragflare_core::filter::{Condition, Filter, Operator};
 use serde_json::Value;
-use worker::wasm_bindgen::JsValue;
 
 /// Appends ` AND …` for every condition on the JSON column `column`, with the semantics of [`Filter::matches`].
 pub(super) fn append(mut statement: Statement, column: &str, filter: Option<&Filter>) -> Statement {
@@ -36,11 +35,11 @@ fn sql(condition: &Condition, field: &str, place: usize) -> String {
     }
 }
 
-fn bound(value: &Value) -> JsValue {
+fn bound(value: &Value) -> Bound {
     match value {
-        Value::String(text) => JsValue::from_str(text),
-        Value::Number(number) => number.as_f64().map_or(JsValue::NULL, JsValue::from_f64),
-        Value::Bool(flag) => JsValue::from_f64(f64::from(u8::from(*flag))),
-        _ => JsValue::NULL,
+        Value::String(text) => Bound::from(text.as_str()),
+        Value::Number(number) => number.as_f64().map_or(Bound::Null, Bound::Number),
+        Value::Bool(flag) => Bound::Number(f64::from(u8::from(*flag))),
+        _ => Bound::Null,
     }
 }

@@ -59,4 +59,25 @@ impl Letters {
         let shown = |row: Row| json!({"id": row.id, "body": row.body, "created_at": row.created_at / 1000});
         Ok(rows.into_iter().map(shown).collect())
     }
+
+    /// The message of one of them.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn get(&self, id: u64) -> Result<Option<String>> {
+        let statement = Statement::new("SELECT id, body, created_at FROM dead_letters WHERE id = ?1");
+        let found: Vec<Row> = self.database.all(statement.number(id)).await?;
+        Ok(found.into_iter().next().map(|row| row.body))
+    }
+
+    /// Drops one. Returns whether it was there.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn delete(&self, id: u64) -> Result<bool> {
+        let statement =
+            Statement::new("DELETE FROM dead_letters WHERE id = ?1 RETURNING id, body, created_at");
+        let gone: Vec<Row> = self.database.all(statement.number(id)).await?;
+        Ok(!gone.is_empty())
+    }
 }

@@ -1,16 +1,21 @@
 //! Documents, ledger and keyword index in memory: the plainest statement of what the store must do.
 
+mod dump;
+mod keywords;
+
+pub use dump::{ChunkDump, DocumentDump, Dump, GenerationDump, PartDump, VectorDump};
+
 use crate::document::{
-    ChunkRow, Counts, Document, DocumentId, Failure, Generation, Millis, Pending, ServedChunk, Status, Upload,
+    ChunkRow, Counts, Document, DocumentId, Failure, Generation, Millis, Pending, ServedChunk, Status,
+    Upload, Waiting,
 };
-use crate::filter::Filter;
-use crate::identity::Fingerprint;
-use crate::keyword;
 use crate::ports::{
-    Begun, DocumentStore, Garbage, KeywordIndex, KeywordMatch, ListQuery, Overdue, Part, Work,
+    DocumentStore, Flip, Garbage, ListQuery, Outdated, Overdue, Part, PlannedPart, Progress, Reusable, Span,
+    TenantState, Ticket, Work,
 };
-use crate::{Error, Result, Retry, Tenant};
-use std::cell::RefCell;
+use crate::settings::EmbeddingSettings;
+use crate::{Result, Tenant};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 type Key = (Tenant, DocumentId);
@@ -25,14 +30,36 @@ struct Row {
     updated: Millis,
 }
 
+/// Where a generation is, whether anybody sees it or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    At(Status),
+    /// Made with an embedding that is not wanted any more: what it wrote is garbage, but nobody else knows the upload.
+    Stale,
+    Dead,
+}
+
 #[derive(Debug)]
 struct Gen {
     upload: Upload,
-    status: Status,
+    life: Life,
+    was_served: bool,
     failure: Option<Failure>,
-    parts: BTreeMap<u32, Option<(u64, u64)>>,
+    waiting: Option<Waiting>,
+    postponed: u32,
+    parts: BTreeMap<u32, PartRow>,
+    resume: Option<String>,
+    complete: bool,
     deleted: u64,
     updated: Millis,
+}
+
+#[derive(Debug)]
+struct PartRow {
+    spans: Vec<Span>,
+    ticket: Option<Ticket>,
+    /// Vectors embedded and reused.
+    done: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +72,7 @@ enum Ledger {
 struct VectorRow {
     key: Key,
     born: Generation,
+    hash: String,
     state: Ledger,
     changed: Millis,
     order: u64,
@@ -64,7 +92,7 @@ struct State {
     generations: BTreeMap<(Key, Generation), Gen>,
     vectors: BTreeMap<String, VectorRow>,
     chunks: BTreeMap<i64, StoredChunk>,
-    fingerprints: HashMap<Tenant, String>,
+    tenants: BTreeMap<Tenant, TenantState>,
     next: u64,
 }
 
@@ -72,34 +100,130 @@ struct State {
 #[derive(Debug, Default)]
 pub struct MemoryDocuments {
     state: RefCell<State>,
+    size: Cell<Option<(u64, u64)>>,
+}
+
+impl MemoryDocuments {
+    /// What [`DocumentStore::size`] answers from now on.
+    pub fn set_size(&self, size: Option<(u64, u64)>) {
+        self.size.set(size);
+    }
+}
+
+impl Gen {
+    fn is_open(&self) -> bool {
+        matches!(self.life, Life::At(status) if status.is_open())
+    }
+
+    /// Neither served nor going to be: what it wrote can go.
+    fn is_lost(&self) -> bool {
+        matches!(self.life, Life::Dead | Life::Stale | Life::At(Status::Failed))
+    }
+
+    fn shown(&self) -> Status {
+        match self.life {
+            Life::At(status) => status,
+            // It waits to be made anew.
+            Life::Stale | Life::Dead => Status::Queued,
+        }
+    }
+
+    fn is_filled(&self) -> bool {
+        self.complete && !self.parts.is_empty() && self.parts.values().all(|part| part.done.is_some())
+    }
+
+    fn done(&self) -> impl Iterator<Item = &(u64, u64)> {
+        self.parts.values().filter_map(|part| part.done.as_ref())
+    }
+
+    fn kill(&mut self) {
+        (self.life, self.waiting) = (Life::Dead, None);
+    }
 }
 
 impl State {
+    fn generation(&self, key: &Key, generation: Generation) -> Option<&Gen> {
+        self.generations.get(&(key.clone(), generation))
+    }
+
+    fn open(&mut self, key: &Key, generation: Generation) -> Option<&mut Gen> {
+        self.generations.get_mut(&(key.clone(), generation)).filter(|found| found.is_open())
+    }
+
     fn is_dead(&self, key: &Key, generation: Generation) -> bool {
-        self.documents
-            .get(key)
-            .is_none_or(|row| row.served != Some(generation) && (row.deleted || row.newest != generation))
+        self.generation(key, generation).is_none_or(|found| found.life == Life::Dead)
     }
 
-    fn is_open(&self, key: &Key, generation: Generation) -> bool {
-        !self.is_dead(key, generation)
-            && self.generations.get(&(key.clone(), generation)).is_some_and(|found| found.status.is_open())
-    }
-
-    /// Neither served nor going to be.
     fn is_lost(&self, key: &Key, generation: Generation) -> bool {
-        let failed = self
-            .generations
-            .get(&(key.clone(), generation))
-            .is_some_and(|found| found.status == Status::Failed);
-        failed || self.is_dead(key, generation)
+        self.generation(key, generation).is_none_or(Gen::is_lost)
     }
 
-    /// Nothing refers to it, its generation will not any more, and its writer is surely gone.
-    fn is_garbage(&self, vector: &str, row: &VectorRow, settled: Millis) -> bool {
-        !self.is_open(&row.key, row.born)
-            && (row.state == Ledger::Written || row.changed < settled)
-            && !self.chunks.values().any(|chunk| chunk.chunk.vector == vector)
+    /// The newest generation of a living document; 0 for none.
+    fn current(&self, key: &Key) -> Generation {
+        self.documents.get(key).filter(|row| !row.deleted).map_or(0, |row| row.newest)
+    }
+
+    /// Living documents of a tenant, each with its newest generation.
+    fn living<'s>(&'s self, tenant: &'s Tenant) -> impl Iterator<Item = (&'s Key, &'s Row, &'s Gen)> {
+        self.documents
+            .iter()
+            .filter(move |((owner, _), row)| owner == tenant && !row.deleted)
+            .filter_map(|(key, row)| Some((key, row, self.generation(key, row.newest)?)))
+    }
+
+    fn delete(&mut self, key: &Key, now: Millis) {
+        if let Some(row) = self.documents.get_mut(key) {
+            (row.deleted, row.served, row.updated) = (true, None, now);
+        }
+        self.generations
+            .iter_mut()
+            .filter(|((owner, _), _)| owner == key)
+            .for_each(|(_, found)| found.kill());
+    }
+
+    fn serve(&mut self, key: &Key, generation: Generation, now: Millis) {
+        let Some(row) = self.documents.get_mut(key) else { return };
+        let before = row.served.replace(generation);
+        row.updated = now;
+        if let Some(found) = before.and_then(|before| self.generations.get_mut(&(key.clone(), before))) {
+            found.kill();
+        }
+        if let Some(found) = self.generations.get_mut(&(key.clone(), generation)) {
+            (found.life, found.was_served) = (Life::At(Status::Searchable), true);
+            (found.waiting, found.updated) = (None, now);
+        }
+    }
+
+    /// Forgets what a generation planned and wrote.
+    fn start_anew(&mut self, key: &Key, generation: Generation) {
+        self.chunks.retain(|_, chunk| !(chunk.key == *key && chunk.generation == generation));
+        let own = |row: &&mut VectorRow| row.key == *key && row.born == generation;
+        self.vectors.values_mut().filter(own).for_each(|row| row.state = Ledger::Intent);
+        if let Some(found) = self.generations.get_mut(&(key.clone(), generation)) {
+            found.parts.clear();
+            (found.resume, found.complete) = (None, false);
+        }
+    }
+
+    fn enter(&mut self, key: &Key, born: Generation, vector: &(String, String), state: Ledger, now: Millis) {
+        self.next += 1;
+        let (id, hash) = vector.clone();
+        let row = VectorRow { key: key.clone(), born, hash, state, changed: now, order: self.next };
+        self.vectors.insert(id, row);
+    }
+
+    fn referenced(&self) -> HashSet<&str> {
+        self.chunks.values().map(|chunk| chunk.chunk.vector.as_str()).collect()
+    }
+
+    /// Vectors nothing refers to, whose generation will not any more, and whose writer is surely gone.
+    fn garbage(&self, settled: Millis) -> impl Iterator<Item = (&String, &VectorRow)> {
+        let referenced = self.referenced();
+        self.vectors.iter().filter(move |(vector, row)| {
+            !self.generation(&row.key, row.born).is_some_and(Gen::is_open)
+                && (row.state == Ledger::Written || row.changed < settled)
+                && !referenced.contains(vector.as_str())
+        })
     }
 
     fn served_rows<'s>(&'s self, tenant: &'s Tenant) -> impl Iterator<Item = (i64, &'s StoredChunk)> {
@@ -110,7 +234,7 @@ impl State {
     }
 
     fn served_chunk(&self, row: i64, stored: &StoredChunk) -> Option<ServedChunk> {
-        let upload = &self.generations.get(&(stored.key.clone(), stored.generation))?.upload;
+        let upload = &self.generation(&stored.key, stored.generation)?.upload;
         let chunk = &stored.chunk;
         Some(ServedChunk {
             row,
@@ -131,25 +255,26 @@ impl State {
     fn document(&self, key: &Key) -> Option<Document> {
         let row = self.documents.get(key).filter(|row| !row.deleted)?;
         let number = row.served.unwrap_or(row.newest);
-        let shown = self.generations.get(&(key.clone(), number))?;
-        let newest = self.generations.get(&(key.clone(), row.newest))?;
-        let pending = (row.served != Some(row.newest) && (row.served.is_some() || newest.status.is_open()))
-            .then(|| Pending {
+        let shown = self.generation(key, number)?;
+        let newest = self.generation(key, row.newest)?;
+        let status = newest.shown();
+        let pending =
+            (row.served != Some(row.newest) && (row.served.is_some() || status.is_open())).then(|| Pending {
                 generation: row.newest,
-                status: newest.status,
-                parts_done: newest.parts.values().flatten().count() as u64,
-                parts_total: newest.parts.len() as u64,
+                status,
+                parts_done: newest.done().count() as u64,
+                parts_total: if newest.complete { newest.parts.len() as u64 } else { 0 },
                 error: newest.failure.clone(),
+                waiting: newest.waiting.clone(),
             });
         let chunks = || {
             self.chunks
                 .values()
                 .filter(|chunk| chunk.key == *key && chunk.generation == number && row.served == Some(number))
         };
-        let done = || shown.parts.values().flatten();
         Some(Document {
             id: key.1.clone(),
-            status: shown.status,
+            status: shown.shown(),
             generation: row.served,
             pending,
             title: shown.upload.title.clone(),
@@ -160,15 +285,15 @@ impl State {
             tokens: chunks().map(|chunk| chunk.chunk.tokens).sum(),
             metadata: shown.upload.metadata.clone(),
             counts: Counts {
-                embedded: done().map(|(embedded, _)| embedded).sum(),
-                reused: done().map(|(_, reused)| reused).sum(),
+                embedded: shown.done().map(|(embedded, _)| embedded).sum(),
+                reused: shown.done().map(|(_, reused)| reused).sum(),
                 deleted: shown.deleted,
             },
-            error: if row.served.is_none() { shown.failure.clone() } else { None },
+            error: shown.failure.clone(),
             created_at: row.created / 1000,
             updated_at: row.updated / 1000,
-            object_key: shown.upload.object_key.clone(),
-            settings: shown.upload.settings.clone(),
+            newest: row.newest,
+            upload: Some(shown.upload.clone()),
         })
     }
 }
@@ -177,10 +302,25 @@ fn key(tenant: &Tenant, id: &DocumentId) -> Key {
     (tenant.clone(), id.clone())
 }
 
+fn fingerprint(embedding: Option<&EmbeddingSettings>) -> Option<String> {
+    embedding.map(|embedding| embedding.fingerprint().as_str().to_owned())
+}
+
 impl DocumentStore for MemoryDocuments {
-    async fn begin(&self, tenant: &Tenant, id: &DocumentId, upload: &Upload, now: Millis) -> Result<Begun> {
+    async fn begin(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        upload: &Upload,
+        expected: Option<Generation>,
+        now: Millis,
+    ) -> Result<Option<Generation>> {
         let mut state = self.state.borrow_mut();
-        let row = state.documents.entry(key(tenant, id)).or_insert(Row {
+        let key = key(tenant, id);
+        if expected.is_some_and(|expected| expected != state.current(&key)) {
+            return Ok(None);
+        }
+        let row = state.documents.entry(key.clone()).or_insert(Row {
             incarnation: 1,
             newest: 0,
             served: None,
@@ -193,34 +333,55 @@ impl DocumentStore for MemoryDocuments {
         if row.deleted {
             (row.deleted, row.incarnation, row.created) = (false, row.newest, now);
         }
-        let generation = row.newest;
+        let (generation, served) = (row.newest, row.served);
+        state
+            .generations
+            .iter_mut()
+            .filter(|((owner, number), _)| *owner == key && Some(*number) != served)
+            .for_each(|(_, found)| found.kill());
         let begun = Gen {
             upload: upload.clone(),
-            status: Status::Queued,
+            life: Life::At(Status::Queued),
+            was_served: false,
             failure: None,
+            waiting: None,
+            postponed: 0,
             parts: BTreeMap::new(),
+            resume: None,
+            complete: false,
             deleted: 0,
             updated: now,
         };
-        state.generations.insert((key(tenant, id), generation), begun);
-        Ok(Begun { generation })
+        state.generations.insert((key, generation), begun);
+        Ok(Some(generation))
     }
 
-    async fn sent(
-        &self,
-        tenant: &Tenant,
-        id: &DocumentId,
-        generation: Generation,
-        now: Millis,
-    ) -> Result<()> {
-        if let Some(found) = self.state.borrow_mut().generations.get_mut(&(key(tenant, id), generation)) {
-            found.updated = now;
+    async fn sent(&self, generations: &[Overdue], now: Millis) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        for sent in generations {
+            let key = key(&sent.tenant, &sent.document);
+            if let Some(found) = state.generations.get_mut(&(key, sent.generation))
+                && (found.is_open() || found.life == Life::At(Status::Searchable))
+            {
+                found.updated = now;
+            }
         }
         Ok(())
     }
 
     async fn get(&self, tenant: &Tenant, id: &DocumentId) -> Result<Option<Document>> {
         Ok(self.state.borrow().document(&key(tenant, id)))
+    }
+
+    async fn upload(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+    ) -> Result<Option<Upload>> {
+        let state = self.state.borrow();
+        let found = state.generation(&key(tenant, id), generation).filter(|found| found.life != Life::Dead);
+        Ok(found.map(|found| found.upload.clone()))
     }
 
     async fn list(&self, tenant: &Tenant, query: &ListQuery) -> Result<Vec<Document>> {
@@ -248,34 +409,18 @@ impl DocumentStore for MemoryDocuments {
         now: Millis,
     ) -> Result<Option<Work>> {
         let mut state = self.state.borrow_mut();
-        let state = &mut *state;
         let key = key(tenant, id);
-        let Some(row) = state.documents.get(&key).filter(|row| !row.deleted && row.newest == generation)
-        else {
-            return Ok(None);
-        };
-        let served = row.served.and_then(|served| {
-            Some((served, state.generations.get(&(key.clone(), served))?.upload.settings.clone()))
-        });
-        let incarnation = row.incarnation;
-        let Some(found) = state.generations.get_mut(&(key.clone(), generation)) else { return Ok(None) };
-        if !found.status.is_open() {
-            return Ok(None);
-        }
-        found.status = Status::Processing;
-        found.updated = now;
-        let reusable = match served {
-            Some((served, settings)) if settings == found.upload.settings => state
-                .chunks
-                .values()
-                .filter(|chunk| chunk.key == key && chunk.generation == served)
-                .map(|chunk| (chunk.chunk.hash.clone(), chunk.chunk.vector.clone()))
-                .collect(),
-            _ => HashMap::new(),
-        };
-        let parts_done =
-            found.parts.iter().filter(|(_, done)| done.is_some()).map(|(number, _)| *number).collect();
-        Ok(Some(Work { incarnation, upload: found.upload.clone(), parts_done, reusable }))
+        let incarnation = state.documents.get(&key).map_or(0, |row| row.incarnation);
+        let Some(found) = state.open(&key, generation) else { return Ok(None) };
+        (found.life, found.waiting, found.updated) = (Life::At(Status::Processing), None, now);
+        Ok(Some(Work {
+            incarnation,
+            upload: found.upload.clone(),
+            planned: found.parts.len() as u32,
+            resume: found.resume.clone(),
+            complete: found.complete,
+            postponed: found.postponed,
+        }))
     }
 
     async fn restart(
@@ -284,26 +429,124 @@ impl DocumentStore for MemoryDocuments {
         id: &DocumentId,
         generation: Generation,
         settings: &str,
+        fields: &str,
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        if state.is_open(&key, generation) {
-            state.chunks.retain(|_, chunk| !(chunk.key == key && chunk.generation == generation));
-            if let Some(found) = state.generations.get_mut(&(key, generation)) {
-                found.parts.clear();
-                settings.clone_into(&mut found.upload.settings);
-            }
+        if let Some(found) = state.open(&key, generation) {
+            settings.clone_into(&mut found.upload.settings);
+            fields.clone_into(&mut found.upload.fields);
+            state.start_anew(&key, generation);
         }
         Ok(())
     }
 
-    async fn plan(&self, tenant: &Tenant, id: &DocumentId, generation: Generation, parts: u32) -> Result<()> {
-        if let Some(found) = self.state.borrow_mut().generations.get_mut(&(key(tenant, id), generation)) {
-            for number in 0..parts {
-                found.parts.entry(number).or_insert(None);
-            }
+    async fn plan(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        settings: &str,
+        planned: u32,
+        parts: &[PlannedPart],
+        resume: Option<&str>,
+        now: Millis,
+    ) -> Result<bool> {
+        let mut state = self.state.borrow_mut();
+        let Some(found) = state.open(&key(tenant, id), generation) else { return Ok(false) };
+        if found.upload.settings != settings || found.complete || found.parts.len() != planned as usize {
+            return Ok(false);
+        }
+        for part in parts {
+            let row = PartRow { spans: part.spans.clone(), ticket: part.ticket.clone(), done: None };
+            found.parts.insert(part.number, row);
+        }
+        (found.resume, found.complete) = (resume.map(String::from), resume.is_none());
+        (found.postponed, found.updated) = (0, now);
+        Ok(true)
+    }
+
+    async fn open_parts(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<PlannedPart>> {
+        let state = self.state.borrow();
+        let Some(found) = state.generation(&key(tenant, id), generation) else { return Ok(Vec::new()) };
+        let parts = found
+            .parts
+            .iter()
+            .filter(|(number, part)| part.done.is_none() && after.is_none_or(|after| **number > after))
+            .take(limit)
+            .map(|(number, part)| PlannedPart {
+                number: *number,
+                spans: part.spans.clone(),
+                ticket: part.ticket.clone(),
+            })
+            .collect();
+        Ok(parts)
+    }
+
+    async fn note_ticket(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        part: u32,
+        ticket: Option<&Ticket>,
+        now: Millis,
+    ) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        let Some(found) = state.open(&key(tenant, id), generation) else { return Ok(()) };
+        if let Some(part) = found.parts.get_mut(&part).filter(|part| part.done.is_none()) {
+            part.ticket = ticket.cloned();
+            found.updated = now;
         }
         Ok(())
+    }
+
+    async fn reusable(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        hashes: &[String],
+    ) -> Result<Vec<Reusable>> {
+        let state = self.state.borrow();
+        let key = key(tenant, id);
+        let Some(upload) = state.generation(&key, generation).map(|found| &found.upload) else {
+            return Ok(Vec::new());
+        };
+        let wanted: HashSet<&String> = hashes.iter().collect();
+        let served = state.documents.get(&key).and_then(|row| row.served).and_then(|number| {
+            let before = &state.generation(&key, number)?.upload;
+            (before.fingerprint == upload.fingerprint).then_some((number, before.fields == upload.fields))
+        });
+        let candidate = |hash: &String, vector: &String, as_is, own| Reusable {
+            hash: hash.clone(),
+            vector: vector.clone(),
+            as_is,
+            own,
+        };
+        let made = state
+            .vectors
+            .iter()
+            .filter(|(_, row)| row.key == key && row.born == generation && row.state == Ledger::Written)
+            .map(|(vector, row)| candidate(&row.hash, vector, true, true));
+        let carried = state.chunks.values().filter(|chunk| chunk.key == key).filter_map(|chunk| {
+            let (number, as_is) = served?;
+            let row = state.vectors.get(&chunk.chunk.vector)?;
+            (chunk.generation == number && row.state == Ledger::Written)
+                .then(|| candidate(&chunk.chunk.hash, &chunk.chunk.vector, as_is, row.born == generation))
+        });
+        let mut found: HashMap<String, Reusable> = HashMap::new();
+        for candidate in made.chain(carried).filter(|candidate| wanted.contains(&candidate.hash)) {
+            found.entry(candidate.hash.clone()).or_insert(candidate);
+        }
+        Ok(found.into_values().collect())
     }
 
     async fn intend(
@@ -311,22 +554,12 @@ impl DocumentStore for MemoryDocuments {
         tenant: &Tenant,
         id: &DocumentId,
         generation: Generation,
-        vectors: &[String],
+        vectors: &[(String, String)],
         now: Millis,
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
-        for vector in vectors {
-            state.next += 1;
-            let order = state.next;
-            let intent = VectorRow {
-                key: key(tenant, id),
-                born: generation,
-                state: Ledger::Intent,
-                changed: now,
-                order,
-            };
-            state.vectors.insert(vector.clone(), intent);
-        }
+        let key = key(tenant, id);
+        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, Ledger::Intent, now));
         Ok(())
     }
 
@@ -335,23 +568,13 @@ impl DocumentStore for MemoryDocuments {
         tenant: &Tenant,
         id: &DocumentId,
         generation: Generation,
-        vectors: &[String],
+        vectors: &[(String, String)],
         now: Millis,
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        let late = state.is_dead(&key, generation);
-        for vector in vectors {
-            state.next += 1;
-            let row = VectorRow {
-                key: key.clone(),
-                born: generation,
-                state: if late { Ledger::Intent } else { Ledger::Written },
-                changed: now,
-                order: state.next,
-            };
-            state.vectors.insert(vector.clone(), row);
-        }
+        let entered = if state.is_dead(&key, generation) { Ledger::Intent } else { Ledger::Written };
+        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, entered, now));
         Ok(())
     }
 
@@ -360,27 +583,27 @@ impl DocumentStore for MemoryDocuments {
         tenant: &Tenant,
         id: &DocumentId,
         generation: Generation,
+        settings: &str,
         part: &Part,
         now: Millis,
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
+        let state = &mut *state;
         let key = key(tenant, id);
-        if !state.is_open(&key, generation) {
+        let Some(found) = state.generations.get_mut(&(key.clone(), generation)) else { return Ok(()) };
+        if !found.is_open() || found.upload.settings != settings {
             return Ok(());
         }
-        state.chunks.retain(|_, chunk| {
-            !(chunk.key == key && chunk.generation == generation && chunk.part == part.number)
-        });
+        let Some(row) = found.parts.get_mut(&part.number).filter(|row| row.done.is_none()) else {
+            return Ok(());
+        };
+        row.done = Some((part.embedded, part.reused));
+        (found.postponed, found.updated) = (0, now);
         for chunk in &part.chunks {
             state.next += 1;
-            let row = state.next as i64;
             let stored =
                 StoredChunk { key: key.clone(), generation, part: part.number, chunk: chunk.clone() };
-            state.chunks.insert(row, stored);
-        }
-        if let Some(found) = state.generations.get_mut(&(key, generation)) {
-            found.parts.insert(part.number, Some((part.embedded, part.reused)));
-            found.updated = now;
+            state.chunks.insert(state.next as i64, stored);
         }
         Ok(())
     }
@@ -391,28 +614,42 @@ impl DocumentStore for MemoryDocuments {
         id: &DocumentId,
         generation: Generation,
         now: Millis,
-    ) -> Result<bool> {
+    ) -> Result<Flip> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        let Some(row) = state.documents.get(&key) else { return Ok(false) };
-        if row.served == Some(generation) {
-            return Ok(true);
+        if state.documents.get(&key).is_some_and(|row| row.served == Some(generation)) {
+            return Ok(Flip::Served);
         }
-        let complete = state
-            .generations
-            .get(&(key.clone(), generation))
-            .is_some_and(|found| !found.parts.is_empty() && found.parts.values().all(Option::is_some));
-        if !state.is_open(&key, generation) || !complete {
-            return Ok(false);
+        let next = fingerprint(state.tenants.get(tenant).and_then(|tenant| tenant.next.as_ref()));
+        let Some(found) = state.generations.get_mut(&(key.clone(), generation)) else { return Ok(Flip::No) };
+        if found.life == Life::At(Status::Staged) {
+            return Ok(Flip::Staged);
         }
-        if let Some(row) = state.documents.get_mut(&key) {
-            row.served = Some(generation);
-            row.updated = now;
+        if !found.is_open() || !found.is_filled() {
+            return Ok(Flip::No);
         }
-        if let Some(found) = state.generations.get_mut(&(key, generation)) {
-            (found.status, found.updated) = (Status::Searchable, now);
+        if next.is_some_and(|next| next == found.upload.fingerprint) {
+            (found.life, found.waiting, found.updated) = (Life::At(Status::Staged), None, now);
+            return Ok(Flip::Staged);
         }
-        Ok(true)
+        state.serve(&key, generation, now);
+        Ok(Flip::Served)
+    }
+
+    async fn postpone(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generation: Generation,
+        status: Status,
+        waiting: &Waiting,
+        now: Millis,
+    ) -> Result<u32> {
+        let mut state = self.state.borrow_mut();
+        let Some(found) = state.open(&key(tenant, id), generation) else { return Ok(0) };
+        (found.life, found.waiting, found.updated) = (Life::At(status), Some(waiting.clone()), now);
+        found.postponed += 1;
+        Ok(found.postponed)
     }
 
     async fn fail(
@@ -423,11 +660,9 @@ impl DocumentStore for MemoryDocuments {
         failure: &Failure,
         now: Millis,
     ) -> Result<()> {
-        let mut state = self.state.borrow_mut();
-        if let Some(found) = state.generations.get_mut(&(key(tenant, id), generation))
-            && found.status.is_open()
-        {
-            (found.status, found.failure, found.updated) = (Status::Failed, Some(failure.clone()), now);
+        if let Some(found) = self.state.borrow_mut().open(&key(tenant, id), generation) {
+            (found.life, found.failure) = (Life::At(Status::Failed), Some(failure.clone()));
+            (found.waiting, found.updated) = (None, now);
         }
         Ok(())
     }
@@ -441,6 +676,9 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<Vec<String>> {
         let state = self.state.borrow();
         let key = key(tenant, id);
+        if state.documents.get(&key).and_then(|row| row.served) != Some(generation) {
+            return Ok(Vec::new());
+        }
         let mut vectors: Vec<_> = state
             .vectors
             .iter()
@@ -460,32 +698,47 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         if let Some(found) = state.generations.get_mut(&(key(tenant, id), generation))
-            && found.status == Status::Searchable
+            && found.life == Life::At(Status::Searchable)
         {
-            (found.status, found.updated) = (Status::Indexed, now);
+            (found.life, found.updated) = (Life::At(Status::Indexed), now);
         }
         Ok(())
     }
 
-    async fn delete(&self, tenant: &Tenant, id: &DocumentId, now: Millis) -> Result<bool> {
+    async fn delete(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        expected: Option<Generation>,
+        now: Millis,
+    ) -> Result<bool> {
         let mut state = self.state.borrow_mut();
-        let Some(row) = state.documents.get_mut(&key(tenant, id)).filter(|row| !row.deleted) else {
+        let key = key(tenant, id);
+        let newest = state.current(&key);
+        if newest == 0 || expected.is_some_and(|expected| expected != newest) {
             return Ok(false);
-        };
-        (row.deleted, row.served, row.updated) = (true, None, now);
+        }
+        state.delete(&key, now);
         Ok(true)
     }
 
-    async fn delete_prefix(&self, tenant: &Tenant, prefix: &str, now: Millis) -> Result<Vec<DocumentId>> {
+    async fn delete_prefix(
+        &self,
+        tenant: &Tenant,
+        prefix: &str,
+        limit: usize,
+        now: Millis,
+    ) -> Result<Vec<DocumentId>> {
         let mut state = self.state.borrow_mut();
-        let mut deleted = Vec::new();
-        for ((owner, id), row) in &mut state.documents {
-            if owner == tenant && id.as_str().starts_with(prefix) && !row.deleted {
-                (row.deleted, row.served, row.updated) = (true, None, now);
-                deleted.push(id.clone());
-            }
-        }
-        Ok(deleted)
+        let found: Vec<Key> = state
+            .documents
+            .iter()
+            .filter(|((owner, id), row)| owner == tenant && id.as_str().starts_with(prefix) && !row.deleted)
+            .map(|(key, _)| key.clone())
+            .take(limit)
+            .collect();
+        found.iter().for_each(|key| state.delete(key, now));
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
     async fn garbage(
@@ -497,58 +750,94 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<Garbage> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        let dead: Vec<i64> = state
+        let lost: Vec<i64> = state
             .chunks
             .iter()
             .filter(|(_, chunk)| chunk.key == key && state.is_lost(&key, chunk.generation))
             .map(|(row, _)| *row)
-            .take(limit)
             .collect();
-        state.chunks.retain(|row, _| !dead.contains(row));
+        for row in lost.iter().take(limit) {
+            state.chunks.remove(row);
+        }
         let vectors: Vec<String> = state
-            .vectors
-            .iter()
-            .filter(|(vector, row)| row.key == key && state.is_garbage(vector, row, settled))
+            .garbage(settled)
+            .filter(|(_, row)| row.key == key)
             .map(|(vector, _)| vector.clone())
             .take(limit)
             .collect();
-        let rows_left =
-            state.chunks.values().any(|chunk| chunk.key == key && state.is_lost(&key, chunk.generation));
-        let mut objects: Vec<String> = state
+        let rows_of = |generation: Generation| {
+            state.chunks.values().any(|chunk| chunk.key == key && chunk.generation == generation)
+        };
+        let mut generations: Vec<Generation> = state
             .generations
             .iter()
-            .filter(|((owner, generation), _)| *owner == key && state.is_dead(&key, *generation))
-            .filter(|((_, generation), _)| {
-                !state.chunks.values().any(|chunk| chunk.key == key && chunk.generation == *generation)
-            })
-            .map(|(_, found)| found.upload.object_key.clone())
+            .filter(|((owner, number), found)| *owner == key && found.life == Life::Dead && !rows_of(*number))
+            .map(|((_, number), _)| *number)
             .take(limit)
             .collect();
-        let more = rows_left || vectors.len() == limit || objects.len() == limit;
+        let more = lost.len() > limit || vectors.len() == limit || generations.len() == limit;
         if vectors.len() == limit {
             // A generation is what leads the sweeper to its vectors: it goes last.
-            objects.clear();
+            generations.clear();
         }
-        Ok(Garbage { vectors, objects, more })
+        let living: HashSet<&str> = state
+            .generations
+            .values()
+            .filter(|found| found.life != Life::Dead)
+            .map(|found| found.upload.object_key.as_str())
+            .collect();
+        let mut objects: Vec<String> = generations
+            .iter()
+            .filter_map(|number| state.generation(&key, *number))
+            .map(|found| found.upload.object_key.clone())
+            .filter(|object| !living.contains(object.as_str()))
+            .collect();
+        objects.sort();
+        objects.dedup();
+        Ok(Garbage { vectors, objects, generations, more })
     }
 
     async fn forget_vectors(&self, tenant: &Tenant, id: &DocumentId, vectors: &[String]) -> Result<()> {
-        let key = key(tenant, id);
         let mut state = self.state.borrow_mut();
-        state.vectors.retain(|vector, row| row.key != key || !vectors.contains(vector));
+        let state = &mut *state;
+        let key = key(tenant, id);
         let served = state.documents.get(&key).and_then(|row| row.served);
+        let texts: HashSet<&str> = state
+            .chunks
+            .values()
+            .filter(|chunk| chunk.key == key && Some(chunk.generation) == served)
+            .map(|chunk| chunk.chunk.hash.as_str())
+            .collect();
+        let gone = vectors
+            .iter()
+            .filter_map(|vector| state.vectors.get(vector).filter(|row| row.key == key))
+            .filter(|row| {
+                // Of a generation that is forgotten already, only what a later one carried forward is left.
+                let was_served = state.generation(&key, row.born).is_none_or(|found| found.was_served);
+                row.state == Ledger::Written
+                    && was_served
+                    && Some(row.born) != served
+                    && !texts.contains(row.hash.as_str())
+            })
+            .count();
+        let forgotten: HashSet<&String> = vectors.iter().collect();
+        state.vectors.retain(|vector, row| row.key != key || !forgotten.contains(vector));
         if let Some(found) = served.and_then(|served| state.generations.get_mut(&(key, served))) {
-            found.deleted += vectors.len() as u64;
+            found.deleted += gone as u64;
         }
         Ok(())
     }
 
-    async fn forget_objects(&self, tenant: &Tenant, id: &DocumentId, objects: &[String]) -> Result<()> {
+    async fn forget_generations(
+        &self,
+        tenant: &Tenant,
+        id: &DocumentId,
+        generations: &[Generation],
+    ) -> Result<()> {
         let key = key(tenant, id);
-        self.state
-            .borrow_mut()
-            .generations
-            .retain(|(owner, _), found| *owner != key || !objects.contains(&found.upload.object_key));
+        self.state.borrow_mut().generations.retain(|(owner, number), found| {
+            *owner != key || !generations.contains(number) || found.life != Life::Dead
+        });
         Ok(())
     }
 
@@ -590,56 +879,43 @@ impl DocumentStore for MemoryDocuments {
         Ok(chunks)
     }
 
-    async fn overdue(&self, before: Millis, limit: usize) -> Result<Vec<Overdue>> {
+    async fn overdue(&self, before: Millis, now: Millis, limit: usize) -> Result<Vec<Overdue>> {
         let state = self.state.borrow();
-        let overdue = state
+        let mut overdue: Vec<(Millis, Overdue)> = state
             .generations
             .iter()
-            .filter(|((key, generation), found)| {
+            .filter(|(_, found)| {
                 found.updated <= before
-                    && !state.is_dead(key, *generation)
-                    && (found.status.is_open() || found.status == Status::Searchable)
+                    && found.waiting.as_ref().is_none_or(|waiting| waiting.until <= now)
+                    && (found.is_open() || found.life == Life::At(Status::Searchable))
             })
-            .take(limit)
-            .map(|((key, generation), found)| Overdue {
-                tenant: key.0.clone(),
-                document: key.1.clone(),
-                generation: *generation,
-                status: found.status,
-                bytes: found.upload.bytes,
+            .map(|((key, generation), found)| {
+                let overdue = Overdue {
+                    tenant: key.0.clone(),
+                    document: key.1.clone(),
+                    generation: *generation,
+                    status: found.shown(),
+                    bytes: found.upload.bytes,
+                };
+                (found.updated, overdue)
             })
             .collect();
-        Ok(overdue)
+        overdue.sort_by_key(|(updated, _)| *updated);
+        Ok(overdue.into_iter().take(limit).map(|(_, overdue)| overdue).collect())
     }
 
     async fn unclean(&self, settled: Millis, limit: usize) -> Result<Vec<(Tenant, DocumentId)>> {
         let state = self.state.borrow();
-        let mut keys: Vec<&Key> = state
-            .generations
-            .keys()
-            .filter(|(key, generation)| state.is_dead(key, *generation))
-            .map(|(key, _)| key)
-            .chain(
-                state
-                    .vectors
-                    .iter()
-                    .filter(|(vector, row)| state.is_garbage(vector, row, settled))
-                    .map(|(_, row)| &row.key),
-            )
+        let dead = state.generations.iter().filter(|(_, found)| found.life == Life::Dead);
+        let lost = state.chunks.values().filter(|chunk| state.is_lost(&chunk.key, chunk.generation));
+        let mut keys: Vec<&Key> = dead
+            .map(|((key, _), _)| key)
+            .chain(lost.map(|chunk| &chunk.key))
+            .chain(state.garbage(settled).map(|(_, row)| &row.key))
             .collect();
         keys.sort();
         keys.dedup();
         Ok(keys.into_iter().take(limit).cloned().collect())
-    }
-
-    async fn fingerprint(&self, tenant: &Tenant) -> Result<Option<String>> {
-        Ok(self.state.borrow().fingerprints.get(tenant).cloned())
-    }
-
-    async fn adopt_fingerprint(&self, tenant: &Tenant, configured: &Fingerprint) -> Result<String> {
-        let mut state = self.state.borrow_mut();
-        let stored = state.fingerprints.entry(tenant.clone()).or_insert_with(|| configured.as_str().into());
-        Ok(stored.clone())
     }
 
     async fn unreferenced(&self, objects: &[String]) -> Result<Vec<String>> {
@@ -648,60 +924,116 @@ impl DocumentStore for MemoryDocuments {
             state.generations.values().map(|found| found.upload.object_key.as_str()).collect();
         Ok(objects.iter().filter(|object| !known.contains(object.as_str())).cloned().collect())
     }
-}
 
-impl KeywordIndex for MemoryDocuments {
-    async fn search(
+    async fn tenant(&self, tenant: &Tenant) -> Result<TenantState> {
+        Ok(self.state.borrow().tenants.get(tenant).cloned().unwrap_or_default())
+    }
+
+    async fn adopt(&self, tenant: &Tenant, configured: &EmbeddingSettings) -> Result<TenantState> {
+        let mut state = self.state.borrow_mut();
+        let found = state.tenants.entry(tenant.clone()).or_default();
+        found.embedding.get_or_insert_with(|| configured.clone());
+        Ok(found.clone())
+    }
+
+    async fn start_reindex(
         &self,
         tenant: &Tenant,
-        terms: &[String],
-        filter: Option<&Filter>,
-        limit: usize,
-    ) -> Result<Vec<KeywordMatch>> {
-        if terms.is_empty() {
-            return Err(Error::Service {
-                service: "keywords",
-                retry: Retry::Never,
-                code: None,
-                message: "no terms".into(),
-            });
-        }
-        let state = self.state.borrow();
-        let rows: Vec<(i64, &StoredChunk)> = state.served_rows(tenant).collect();
-        let count = rows.len() as f64;
-        let average = rows.iter().map(|(_, chunk)| chunk.chunk.terms.len()).sum::<usize>() as f64 / count;
-        let mut scores: BTreeMap<i64, f64> = BTreeMap::new();
-        for term in terms {
-            let found: Vec<(i64, f64, f64)> = rows
-                .iter()
-                .map(|(row, chunk)| {
-                    let times = chunk.chunk.terms.iter().filter(|own| *own == term).count();
-                    (*row, times as f64, chunk.chunk.terms.len() as f64)
-                })
-                .filter(|(_, times, _)| *times > 0.0)
-                .collect();
-            let matching = found.len() as f64;
-            let idf = (1.0 + (count - matching + 0.5) / (matching + 0.5)).ln();
-            for (row, times, length) in found {
-                let norm = keyword::K1 * (1.0 - keyword::B + keyword::B * length / average);
-                *scores.entry(row).or_default() += idf * times * (keyword::K1 + 1.0) / (times + norm);
+        next: Option<&EmbeddingSettings>,
+        now: Millis,
+    ) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        let found = state.tenants.entry(tenant.clone()).or_default();
+        (found.next, found.reindexing) = (next.cloned(), true);
+        let wanted = [fingerprint(found.embedding.as_ref()), fingerprint(next)];
+        for ((key, _), found) in &mut state.generations {
+            let unfinished = found.is_open() || found.life == Life::At(Status::Staged);
+            let known = wanted.iter().flatten().any(|known| *known == found.upload.fingerprint);
+            if key.0 == *tenant && unfinished && !known {
+                (found.life, found.waiting, found.updated) = (Life::Stale, None, now);
             }
         }
-        let matches_filter = |row: &i64| {
-            filter.is_none_or(|filter| {
-                state.chunks.get(row).is_some_and(|chunk| {
-                    let generation = state.generations.get(&(chunk.key.clone(), chunk.generation));
-                    generation.is_some_and(|found| filter.matches(&found.upload.metadata))
-                })
+        Ok(())
+    }
+
+    async fn end_reindex(&self, tenant: &Tenant) -> Result<()> {
+        if let Some(found) = self.state.borrow_mut().tenants.get_mut(tenant) {
+            found.reindexing = found.next.is_some();
+        }
+        Ok(())
+    }
+
+    async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {
+        let mut state = self.state.borrow_mut();
+        let wanted = next.fingerprint();
+        let of = |embedding: &Option<EmbeddingSettings>| fingerprint(embedding.as_ref());
+        let Some(found) = state.tenants.get(tenant) else { return Ok(false) };
+        if of(&found.next).as_deref() != Some(wanted.as_str()) {
+            return Ok(of(&found.embedding).as_deref() == Some(wanted.as_str()));
+        }
+        let mut staged = Vec::new();
+        for (key, row, newest) in state.living(tenant) {
+            match newest.life {
+                _ if newest.upload.fingerprint != wanted.as_str() => return Ok(false),
+                Life::At(Status::Staged) => staged.push((key.clone(), row.newest)),
+                Life::At(Status::Failed) => {}
+                _ => return Ok(false),
+            }
+        }
+        staged.iter().for_each(|(key, generation)| state.serve(key, *generation, now));
+        if let Some(found) = state.tenants.get_mut(tenant) {
+            found.embedding = found.next.take();
+        }
+        Ok(true)
+    }
+
+    async fn outdated(
+        &self,
+        tenant: &Tenant,
+        settings: &str,
+        fingerprint: &str,
+        after: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<Outdated>> {
+        let state = self.state.borrow();
+        let outdated = state
+            .living(tenant)
+            .filter(|(key, _, newest)| {
+                let alike = newest.upload.settings == settings && newest.upload.fingerprint == fingerprint;
+                after.is_none_or(|after| key.1 > *after) && (!alike || newest.life == Life::Stale)
             })
-        };
-        let mut matches: Vec<KeywordMatch> = scores
-            .into_iter()
-            .filter(|(row, _)| matches_filter(row))
-            .map(|(row, score)| KeywordMatch { row, score: score as f32 })
+            .take(limit)
+            .map(|(key, row, newest)| {
+                let served = row.served.filter(|_| newest.life == Life::At(Status::Failed));
+                Outdated { document: key.1.clone(), newest: row.newest, base: served.unwrap_or(row.newest) }
+            })
             .collect();
-        matches.sort_by(|left, right| right.score.total_cmp(&left.score).then(left.row.cmp(&right.row)));
-        matches.truncate(limit);
-        Ok(matches)
+        Ok(outdated)
+    }
+
+    async fn progress(&self, tenant: &Tenant, settings: &str, fingerprint: &str) -> Result<Progress> {
+        let state = self.state.borrow();
+        let mut progress = Progress::default();
+        for (_, _, newest) in state.living(tenant) {
+            progress.documents += 1;
+            let alike = newest.upload.settings == settings && newest.upload.fingerprint == fingerprint;
+            match newest.life {
+                Life::At(status) if alike && status.is_open() => progress.open += 1,
+                Life::At(Status::Failed) if alike => progress.failed += 1,
+                Life::At(_) if alike => progress.done += 1,
+                _ => {}
+            }
+        }
+        Ok(progress)
+    }
+
+    async fn reindexing(&self, limit: usize) -> Result<Vec<Tenant>> {
+        let state = self.state.borrow();
+        let found = state.tenants.iter().filter(|(_, found)| found.reindexing);
+        Ok(found.map(|(tenant, _)| tenant.clone()).take(limit).collect())
+    }
+
+    async fn size(&self) -> Result<Option<(u64, u64)>> {
+        Ok(self.size.get())
     }
 }

@@ -1,47 +1,111 @@
 //! Models that need no weights.
 
-use crate::identity::{Fingerprint, digest};
-use crate::ports::{Embedder, Embeddings, Finish, Generated, Prompt, Reranker, TextGenerator, Usage};
+use crate::identity::digest;
+use crate::ports::{
+    Collected, Embedder, Embeddings, Finish, Generated, Prompt, Reranker, TextGenerator, Usage,
+};
 use crate::settings::EmbeddingSettings;
-use crate::{Result, Tenant, keyword};
+use crate::{Error, Result, Retry, Tenant, keyword};
 use futures::stream;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
-/// Texts as bags of hashed terms: equal words give near vectors. Dimensions and fingerprint of the default settings.
-#[derive(Debug, Default)]
+/// Texts as bags of hashed terms: equal words give near vectors. The settings' fingerprint is hashed with them, so that
+/// vectors of different settings are not near.
+#[derive(Debug)]
 pub struct HashEmbedder {
     /// Texts of each call to embed documents.
     pub calls: RefCell<Vec<Vec<String>>>,
+    /// Texts of each call that hands some in.
+    pub submitted: RefCell<Vec<Vec<String>>>,
+    /// A call with a text that contains this is refused, as Workers AI refuses invalid input (5004).
+    pub refuse: RefCell<Option<String>>,
+    /// Whether texts handed in are embedded by now.
+    pub ready: Cell<bool>,
+    tickets: RefCell<BTreeMap<String, Embeddings>>,
+}
+
+impl Default for HashEmbedder {
+    fn default() -> Self {
+        Self {
+            calls: RefCell::default(),
+            submitted: RefCell::default(),
+            refuse: RefCell::default(),
+            ready: Cell::new(true),
+            tickets: RefCell::default(),
+        }
+    }
 }
 
 impl HashEmbedder {
-    const DIMENSIONS: usize = 384;
+    /// Forgets all texts handed in.
+    pub fn lose_tickets(&self) {
+        self.tickets.borrow_mut().clear();
+    }
 
-    fn vector(text: &str) -> Vec<f32> {
-        let mut vector = vec![0.0f32; Self::DIMENSIONS];
+    fn vector(settings: &EmbeddingSettings, text: &str) -> Vec<f32> {
+        let mut vector = vec![0.0f32; settings.dimensions];
+        let fingerprint = settings.fingerprint();
         for term in keyword::terms(text) {
-            let digest = digest(&[term.as_bytes()]);
-            vector[usize::from(u16::from_be_bytes([digest[0], digest[1]])) % Self::DIMENSIONS] += 1.0;
+            let digest = digest(&[fingerprint.as_str().as_bytes(), term.as_bytes()]);
+            vector[usize::from(u16::from_be_bytes([digest[0], digest[1]])) % settings.dimensions] += 1.0;
         }
         let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
         vector.iter_mut().for_each(|value| *value /= length);
         vector
     }
+
+    fn embed(&self, settings: &EmbeddingSettings, texts: &[&str]) -> Result<Embeddings> {
+        let refused = |message: String| {
+            Err(Error::Service { service: "embedder", retry: Retry::Never, code: Some(5004), message })
+        };
+        if texts.len() > Self::BATCH {
+            return refused(format!("{} texts; at most {}", texts.len(), Self::BATCH));
+        }
+        if let Some(refuse) = &*self.refuse.borrow()
+            && texts.iter().any(|text| text.contains(refuse))
+        {
+            return refused(format!("a text contains `{refuse}`"));
+        }
+        let values = texts.iter().flat_map(|text| Self::vector(settings, text)).collect();
+        Ok(Embeddings { dimensions: settings.dimensions, values })
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
 }
 
 impl Embedder for HashEmbedder {
-    fn fingerprint(&self) -> Fingerprint {
-        EmbeddingSettings::default().fingerprint()
+    async fn embed_documents(
+        &self,
+        _: &Tenant,
+        settings: &EmbeddingSettings,
+        texts: &[&str],
+    ) -> Result<Embeddings> {
+        self.calls.borrow_mut().push(owned(texts));
+        self.embed(settings, texts)
     }
 
-    async fn embed_documents(&self, _: &Tenant, texts: &[&str]) -> Result<Embeddings> {
-        self.calls.borrow_mut().push(texts.iter().map(ToString::to_string).collect());
-        let values = texts.iter().flat_map(|text| Self::vector(text)).collect();
-        Ok(Embeddings { dimensions: Self::DIMENSIONS, values })
+    async fn embed_query(&self, _: &Tenant, settings: &EmbeddingSettings, query: &str) -> Result<Vec<f32>> {
+        Ok(Self::vector(settings, query))
     }
 
-    async fn embed_query(&self, _: &Tenant, query: &str) -> Result<Vec<f32>> {
-        Ok(Self::vector(query))
+    async fn submit(&self, _: &Tenant, settings: &EmbeddingSettings, texts: &[&str]) -> Result<String> {
+        let mut submitted = self.submitted.borrow_mut();
+        submitted.push(owned(texts));
+        let ticket = format!("ticket-{}", submitted.len());
+        self.tickets.borrow_mut().insert(ticket.clone(), self.embed(settings, texts)?);
+        Ok(ticket)
+    }
+
+    async fn collect(&self, _: &Tenant, _: &EmbeddingSettings, ticket: &str) -> Result<Collected> {
+        let tickets = self.tickets.borrow();
+        Ok(match tickets.get(ticket) {
+            None => Collected::Lost,
+            Some(_) if !self.ready.get() => Collected::Running,
+            Some(values) => Collected::Done(values.clone()),
+        })
     }
 }
 
@@ -78,5 +142,55 @@ impl TextGenerator for ScriptedGenerator {
         steps.push(Ok(Generated::Usage(Usage { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })));
         steps.push(Ok(Generated::Done(Finish::Stop)));
         Ok(stream::iter(steps))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+
+    fn near(left: &[f32], right: &[f32]) -> f32 {
+        left.iter().zip(right).map(|(left, right)| left * right).sum()
+    }
+
+    #[test]
+    fn vectors_of_different_settings_are_not_near() {
+        let (embedder, tenant) = (HashEmbedder::default(), Tenant::new("t").unwrap());
+        let settings = EmbeddingSettings::default();
+        let other = EmbeddingSettings { model: "other".into(), ..settings.clone() };
+        let text = "the quick brown fox";
+        let rows = block_on(embedder.embed_documents(&tenant, &settings, &[text])).unwrap();
+        let query =
+            |settings: &EmbeddingSettings| block_on(embedder.embed_query(&tenant, settings, text)).unwrap();
+        assert!(near(rows.row(0), &query(&settings)) > 0.99);
+        assert!(near(rows.row(0), &query(&other)) < 0.5);
+        let short = EmbeddingSettings { dimensions: 8, ..settings.clone() };
+        assert_eq!(query(&short).len(), 8);
+    }
+
+    #[test]
+    fn a_call_with_a_text_at_fault_is_refused() {
+        let (embedder, tenant) = (HashEmbedder::default(), Tenant::new("t").unwrap());
+        let settings = EmbeddingSettings::default();
+        *embedder.refuse.borrow_mut() = Some("bad".into());
+        let error =
+            block_on(embedder.embed_documents(&tenant, &settings, &["good", "a bad one"])).unwrap_err();
+        assert!(matches!(error, Error::Service { code: Some(5004), retry: Retry::Never, .. }), "{error}");
+        assert!(block_on(embedder.embed_documents(&tenant, &settings, &["good"])).is_ok());
+    }
+
+    #[test]
+    fn what_is_handed_in_is_collected_unless_lost() {
+        let (embedder, tenant) = (HashEmbedder::default(), Tenant::new("t").unwrap());
+        let settings = EmbeddingSettings::default();
+        let ticket = block_on(embedder.submit(&tenant, &settings, &["fox"])).unwrap();
+        let collect = || block_on(embedder.collect(&tenant, &settings, &ticket)).unwrap();
+        embedder.ready.set(false);
+        assert_eq!(collect(), Collected::Running);
+        embedder.ready.set(true);
+        assert!(matches!(collect(), Collected::Done(rows) if rows.len() == 1));
+        embedder.lose_tickets();
+        assert_eq!(collect(), Collected::Lost);
     }
 }

@@ -5,6 +5,7 @@ use crate::ports::{Clock, Job, JobQueue, ObjectEntry, ObjectStore};
 use crate::{Result, Tenant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 /// Objects in a map.
 #[derive(Debug, Default)]
@@ -21,6 +22,14 @@ impl ObjectStore for MemoryObjects {
 
     async fn get(&self, _: &Tenant, key: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.objects.borrow().get(key).map(|(bytes, _)| bytes.clone()))
+    }
+
+    async fn read(&self, _: &Tenant, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let objects = self.objects.borrow();
+        let Some((bytes, _)) = objects.get(key) else { return Ok(None) };
+        let end = bytes.len().min(range.end as usize);
+        let start = end.min(range.start as usize);
+        Ok(Some(bytes[start..end].to_vec()))
     }
 
     async fn delete(&self, keys: &[String]) -> Result<()> {
@@ -41,13 +50,16 @@ impl ObjectStore for MemoryObjects {
 /// Jobs in a list.
 #[derive(Debug, Default)]
 pub struct MemoryJobs {
-    /// Not delivered yet.
+    /// Not delivered yet; their delays are no concern here.
     pub jobs: RefCell<VecDeque<Job>>,
+    /// All that was ever sent, with its delay in seconds.
+    pub sent: RefCell<Vec<(Job, u32)>>,
 }
 
 impl JobQueue for MemoryJobs {
-    async fn send(&self, job: &Job, _: u32) -> Result<()> {
-        self.jobs.borrow_mut().push_back(job.clone());
+    async fn send(&self, jobs: &[Job], delay_seconds: u32) -> Result<()> {
+        self.jobs.borrow_mut().extend(jobs.iter().cloned());
+        self.sent.borrow_mut().extend(jobs.iter().map(|job| (job.clone(), delay_seconds)));
         Ok(())
     }
 }

@@ -3,35 +3,49 @@
 use crate::filter::Filter;
 use crate::identity::Namespace;
 use crate::ports::{Embeddings, VectorEntry, VectorIndex, VectorMatch};
-use crate::{Result, Tenant};
+use crate::settings::EmbeddingSettings;
+use crate::{Error, Result, Retry, Tenant};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-#[derive(Clone, Debug)]
-struct Stored {
-    namespace: String,
-    values: Vec<f32>,
-    metadata: Map<String, Value>,
+/// A vector as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredVector {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its values.
+    pub values: Vec<f32>,
+    /// What filters see.
+    pub metadata: Map<String, Value>,
 }
 
 #[derive(Clone, Debug)]
 enum Mutation {
-    Upsert(String, Stored),
+    Upsert(String, StoredVector),
     Delete(String),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    visible: BTreeMap<String, Stored>,
+    visible: BTreeMap<String, StoredVector>,
     waiting: Vec<Mutation>,
     lag: bool,
 }
 
 /// Vectors in a map.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryVectors {
+    /// Lengths of vectors that can be kept; those of the default settings.
+    pub dimensions: RefCell<Vec<usize>>,
     state: RefCell<State>,
+}
+
+impl Default for MemoryVectors {
+    fn default() -> Self {
+        let dimensions = RefCell::new(vec![EmbeddingSettings::default().dimensions]);
+        Self { dimensions, state: RefCell::default() }
+    }
 }
 
 impl MemoryVectors {
@@ -51,6 +65,19 @@ impl MemoryVectors {
     pub fn ids(&self) -> Vec<String> {
         self.state.borrow().visible.keys().cloned().collect()
     }
+
+    /// All visible vectors by id.
+    pub fn dump(&self) -> BTreeMap<String, StoredVector> {
+        self.state.borrow().visible.clone()
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::Service { service: "vectors", retry: Retry::Never, code: None, message }
+}
+
+fn at_most(limit: usize, asked: usize) -> Result<()> {
+    if asked <= limit { Ok(()) } else { Err(refused(format!("{asked} vectors; at most {limit}"))) }
 }
 
 impl State {
@@ -83,9 +110,14 @@ impl VectorIndex for MemoryVectors {
         entries: &[VectorEntry],
         values: &Embeddings,
     ) -> Result<()> {
+        at_most(Self::BATCH, entries.len())?;
+        let possible = self.dimensions.borrow();
+        if !entries.is_empty() && !possible.contains(&values.dimensions) {
+            return Err(refused(format!("{} values; there are indexes for {possible:?}", values.dimensions)));
+        }
         let mut state = self.state.borrow_mut();
         for (position, entry) in entries.iter().enumerate() {
-            let stored = Stored {
+            let stored = StoredVector {
                 namespace: namespace.as_str().into(),
                 values: values.row(position).to_vec(),
                 metadata: entry.metadata.clone(),
@@ -119,14 +151,43 @@ impl VectorIndex for MemoryVectors {
         Ok(matches)
     }
 
-    async fn visible(&self, _: &Tenant, ids: &[String]) -> Result<Vec<String>> {
+    async fn fetch(&self, _: &Tenant, ids: &[String]) -> Result<Vec<(String, Vec<f32>)>> {
+        at_most(Self::LOOKUP_BATCH, ids.len())?;
         let state = self.state.borrow();
-        Ok(ids.iter().filter(|id| state.visible.contains_key(*id)).cloned().collect())
+        let found = |id: &String| Some((id.clone(), state.visible.get(id)?.values.clone()));
+        Ok(ids.iter().filter_map(found).collect())
     }
 
     async fn delete(&self, _: &Tenant, ids: &[String]) -> Result<()> {
+        at_most(Self::BATCH, ids.len())?;
         let mut state = self.state.borrow_mut();
         ids.iter().for_each(|id| state.write(Mutation::Delete(id.clone())));
         Ok(())
+    }
+
+    async fn dimensions(&self) -> Result<Vec<usize>> {
+        Ok(self.dimensions.borrow().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+
+    #[test]
+    fn another_length_is_refused_until_there_is_an_index_for_it() {
+        let vectors = MemoryVectors::default();
+        let tenant = Tenant::new("t").unwrap();
+        let namespace = Namespace::new(&tenant, &EmbeddingSettings::default().fingerprint());
+        let entry = VectorEntry { id: "v".into(), metadata: Map::new() };
+        let values = Embeddings { dimensions: 2, values: vec![1.0, 0.0] };
+        let upsert = || block_on(vectors.upsert(&tenant, &namespace, std::slice::from_ref(&entry), &values));
+        assert_eq!(upsert().unwrap_err().retry(), Retry::Never);
+        assert!(vectors.dump().is_empty());
+        vectors.dimensions.borrow_mut().push(2);
+        upsert().unwrap();
+        let fetched = block_on(vectors.fetch(&tenant, &["v".into(), "w".into()])).unwrap();
+        assert_eq!(fetched, [("v".to_owned(), vec![1.0, 0.0])]);
     }
 }

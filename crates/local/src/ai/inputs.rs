@@ -53,7 +53,7 @@ fn object<'v>(value: &'v Value, required: &str) -> Result<&'v Map<String, Value>
     let object =
         value.as_object().ok_or_else(|| AiError::input("Type mismatch of '/', 'object' not in the input"))?;
     if object.contains_key("requests") {
-        return Err(AiError::input("'/requests' (the asynchronous batch form) is not supported by the twin"));
+        return Err(AiError::input("'/requests' is supported by the twin for embeddings only"));
     }
     if object.is_empty() {
         return Err(AiError::input(format!("required properties at '/' are '{required}'")));

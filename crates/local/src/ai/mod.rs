@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub mod batch;
 pub mod catalog;
 mod chat;
 pub mod inputs;
@@ -29,7 +30,7 @@ use crate::faults::{Call, Plan, Service};
 use crate::llama::Llama;
 use crate::onnx;
 use crate::reranker::Reranker;
-use crate::server::{Twin, broken_reply, json_reply, read_body};
+use crate::server::{CLIENT_LEFT, Twin, broken_reply, cut_reply, json_reply, read_body};
 use catalog::Task;
 use inputs::{ChatInput, EmbedInput, RerankInput};
 use wire::AiError;
@@ -154,26 +155,43 @@ async fn run(State(twin): State<Arc<Twin>>, headers: HeaderMap, body: Body) -> R
     let request_id = crate::vectorize::store::new_uuid();
     let header = headers.get(wire::MODEL_HEADER).and_then(|v| v.to_str().ok()).unwrap_or("");
     let model = wire::model_name(header);
-    let op = catalog::task(model).map_or("run", Task::op);
+    let task = catalog::task(model);
+    let op = task.map_or("run", Task::op);
     let mut counted = Counted { twin: Arc::clone(&twin), op, model, status: CLIENT_LEFT };
-    let plan = twin.faults.plan(&Call { service: Service::Ai, op, model: Some(model) });
+    let body = read_body(body, wire::MAX_BODY_BYTES).await;
+    let request = Request::parse(model, body.as_deref());
+    if let (Some(Task::Embed), Ok(request)) = (task, &request) {
+        counted.op = batch::op(request);
+    }
+    let sent = body.as_deref().unwrap_or_default();
+    let plan = twin.plan(&Call { service: Service::Ai, op: counted.op, model: Some(model), body: sent });
+    drop(body);
     plan.wait().await;
     if plan.disconnect {
         return broken_reply();
     }
     let mut gateway = false;
-    let result = match plan.ai_error() {
-        Some(error) => Err(error),
-        None => dispatch(&twin, model, body, &plan, &mut gateway).await,
+    let mut result = match &plan.error {
+        Some(error) => Err(error.ai()),
+        None => match request {
+            Ok(request) => {
+                gateway = request.options.pointer("/gateway/id").is_some_and(Value::is_string);
+                dispatch(&twin, model, &request, &plan).await
+            }
+            Err(error) => Err(error),
+        },
     };
+    if let (Ok(_), Some(error)) = (&result, &plan.error_after) {
+        result = Err(error.ai());
+    }
     let mut response = result.unwrap_or_else(|error| error.reply());
-    counted.status = response.status().as_u16();
     wire::add_ids(&mut response, &request_id, gateway);
+    if plan.cut_reply {
+        return cut_reply(response).await;
+    }
+    counted.status = response.status().as_u16();
     response
 }
-
-/// What is counted for a call that the client (or an injected disconnect) broke off, after the custom of web servers.
-const CLIENT_LEFT: u16 = 499;
 
 /// Counts a call when it is over, also when its future is dropped because the client has left.
 struct Counted<'c> {
@@ -189,7 +207,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Request {
     #[serde(default)]
     inputs: Value,
@@ -197,8 +215,30 @@ struct Request {
     options: Value,
 }
 
+impl Request {
+    /// Reads a body that was short enough to be read.
+    fn parse(model: &str, body: Option<&[u8]>) -> std::result::Result<Self, AiError> {
+        let body = body.ok_or_else(|| AiError::of_code(wire::CODE_TOO_LARGE))?;
+        if model.is_empty() || body.is_empty() {
+            return Err(AiError::of_code(wire::CODE_MISSING));
+        }
+        serde_json::from_slice(body).map_err(|e| {
+            AiError::new(wire::CODE_MISSING, format!("AiError: the body is not valid JSON: {e}"))
+        })
+    }
+
+    /// Whether it is to be answered later.
+    fn queued(&self) -> bool {
+        self.option("queueRequest")
+    }
+
+    fn option(&self, name: &str) -> bool {
+        self.options.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
 /// The reply to an embedding call.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Embeddings {
     shape: [usize; 2],
     data: Vec<Vec<f32>>,
@@ -221,30 +261,26 @@ struct Ranked {
 async fn dispatch(
     twin: &Arc<Twin>,
     model: &str,
-    body: Body,
+    request: &Request,
     plan: &Plan,
-    gateway: &mut bool,
 ) -> std::result::Result<Response, AiError> {
-    let body =
-        read_body(body, wire::MAX_BODY_BYTES).await.ok_or_else(|| AiError::of_code(wire::CODE_TOO_LARGE))?;
-    if model.is_empty() || body.is_empty() {
-        return Err(AiError::of_code(wire::CODE_MISSING));
-    }
-    let request: Request = serde_json::from_slice(&body)
-        .map_err(|e| AiError::new(wire::CODE_MISSING, format!("AiError: the body is not valid JSON: {e}")))?;
-    *gateway = request.options.pointer("/gateway/id").is_some_and(Value::is_string);
-    let reject_if_busy = request.options.get("rejectIfBusy").and_then(Value::as_bool).unwrap_or(false);
     let no_model = || AiError::no_model(model);
     match catalog::task(model).ok_or_else(no_model)? {
         Task::Embed => {
             let engine = Arc::clone(twin.ai.embedder.as_ref().ok_or_else(no_model)?);
-            let input = EmbedInput::parse(&request.inputs)?;
-            let (count, pooling) = (input.texts.len(), input.pooling);
-            let vectors = blocking(move || engine.embed(&input.texts, input.pooling)).await?;
-            twin.stats.change(|c| c.texts_embedded += count as u64);
-            let shape = [count, vectors.first().map_or(0, Vec::len)];
-            Ok(json_reply(StatusCode::OK, &Embeddings { shape, data: vectors, pooling }))
+            match batch::op(request) {
+                "collect" => batch::collect(twin, model, &request.inputs),
+                "submit" => batch::submit(twin, &engine, model, &request.inputs),
+                _ if request.inputs.get("requests").is_some() => {
+                    batch::at_once(twin, &engine, model, &request.inputs).await
+                }
+                _ => {
+                    let (embeddings, _) = embed(twin, &engine, EmbedInput::parse(&request.inputs)?).await?;
+                    Ok(json_reply(StatusCode::OK, &embeddings))
+                }
+            }
         }
+        Task::Rerank | Task::Chat if request.queued() => Err(AiError::of_code(wire::CODE_NO_QUEUE)),
         Task::Rerank => {
             let engine = Arc::clone(twin.ai.reranker.as_ref().ok_or_else(no_model)?);
             let input = RerankInput::parse(&request.inputs)?;
@@ -260,9 +296,27 @@ async fn dispatch(
         Task::Chat => {
             let engine = Arc::clone(twin.ai.chat.as_ref().ok_or_else(no_model)?);
             let input = ChatInput::parse(&request.inputs)?;
-            chat::answer(twin, &engine, input, plan, reject_if_busy).await
+            chat::answer(twin, &engine, input, plan, request.option("rejectIfBusy")).await
         }
     }
+}
+
+/// Embeds, and says how many tokens that took.
+async fn embed(
+    twin: &Arc<Twin>,
+    engine: &Arc<Embedder>,
+    input: EmbedInput,
+) -> std::result::Result<(Embeddings, usize), AiError> {
+    let EmbedInput { texts, pooling } = input;
+    let count = texts.len();
+    let (counting, engine) = (Arc::clone(twin), Arc::clone(engine));
+    let (data, tokens) = blocking(move || {
+        let _running = counting.stats.embedding_runs();
+        engine.embed_counted(&texts, pooling)
+    })
+    .await?;
+    twin.stats.change(|c| c.texts_embedded += count as u64);
+    Ok((Embeddings { shape: [count, data.first().map_or(0, Vec::len)], data, pooling }, tokens))
 }
 
 async fn blocking<T: Send + 'static>(

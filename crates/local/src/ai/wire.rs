@@ -30,6 +30,10 @@ pub const CODE_NO_MODEL: u32 = 5007;
 pub const CODE_CONTEXT: u32 = 5021;
 /// JSON mode could not be met.
 pub const CODE_JSON_MODE: u32 = 5024;
+/// No such asynchronous request, or none any more.
+pub const CODE_NOT_FOUND: u32 = 5504;
+/// The model takes no asynchronous requests.
+pub const CODE_NO_QUEUE: u32 = 8007;
 
 /// An error of Workers AI. The binding throws it as `<code>: <description>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,11 @@ impl AiError {
         Self::new(CODE_NO_MODEL, format!("No such model {model} or task"))
     }
 
+    /// What the binding throws.
+    pub fn message(&self) -> String {
+        format!("{}: {}", self.code, self.description)
+    }
+
     /// The reply.
     pub fn reply(&self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -73,7 +82,7 @@ impl AiError {
                 "internalCode": self.code,
                 "description": self.description,
                 "name": "InferenceUpstreamError",
-                "message": format!("{}: {}", self.code, self.description),
+                "message": self.message(),
             }),
         )
     }
@@ -96,7 +105,8 @@ impl From<Error> for AiError {
     }
 }
 
-/// HTTP status and text of a code, from Cloudflare's "Errors" page (2026-07-29); 3046, 5006, 5021 and 5024 as seen.
+/// HTTP status and text of a code, from Cloudflare's "Errors" page (2026-07-29); 3030, 3046, 5006, 5021 and
+/// 5024 as seen. Of 5504 and 8007 the text was seen, the status is assumed.
 fn usual(code: u32) -> (u16, &'static str) {
     match code {
         3003 => (400, "Missing headers or body"),
@@ -104,6 +114,7 @@ fn usual(code: u32) -> (u16, &'static str) {
         3007 => (408, "Request timed out"),
         3008 => (408, "Request was aborted"),
         3023 => (403, "Account is blocked"),
+        3030 => (400, "AiError: 1 validation error"),
         3036 => (
             429,
             "You have used up your daily free allocation of 10,000 neurons, please upgrade to Cloudflare's Workers Paid plan if you would like to continue usage.",
@@ -121,6 +132,8 @@ fn usual(code: u32) -> (u16, &'static str) {
         5019 => (405, "The SDK version is deprecated"),
         5021 => (413, "AiError: The prompt exceeded this model context window limit"),
         5024 => (400, "JSON Mode couldn't be met"),
+        5504 => (404, "Request not found in queue"),
+        8007 => (400, "This model does not support request queuing"),
         5035 => (403, "The model needs the Workers Paid plan"),
         _ => (500, "Internal server error"),
     }

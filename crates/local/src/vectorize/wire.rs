@@ -20,7 +20,7 @@ use super::limits;
 use super::store::{IndexConfig, Match, Query, ReturnMetadata, Vector, Write};
 use crate::error::Error;
 use crate::faults::{Call, Service};
-use crate::server::{Twin, json_reply, json_text_reply, read_body};
+use crate::server::{CLIENT_LEFT, Twin, broken_reply, cut_reply, json_reply, json_text_reply, read_body};
 
 /// The header that names the index.
 pub const INDEX_HEADER: &str = "x-ragflare-index";
@@ -76,28 +76,37 @@ async fn handle(
     operation: &'static str,
     body: Body,
 ) -> Response {
-    let plan = twin.faults.plan(&Call { service: Service::Vectorize, op: operation, model: None });
+    let body = read_body(body, limits::BODY_BYTES).await;
+    let sent = body.as_deref().unwrap_or_default();
+    let plan = twin.plan(&Call { service: Service::Vectorize, op: operation, model: None, body: sent });
     plan.wait().await;
-    let result = match plan.vectorize_error() {
-        _ if plan.disconnect => return crate::server::broken_reply(),
-        Some(error) => Err(error),
+    if plan.disconnect {
+        twin.stats.vectorize(operation, CLIENT_LEFT);
+        return broken_reply();
+    }
+    let mut result = match &plan.error {
+        Some(error) => Err(error.vectorize()),
         None => answer(&twin, &headers, operation, body).await,
     };
+    if let (Ok(_), Some(error)) = (&result, &plan.error_after) {
+        result = Err(error.vectorize());
+    }
     let status = result.as_ref().map_or_else(|e| e.status, |_| 200);
-    twin.stats.vectorize(operation, status);
-    match result {
+    twin.stats.vectorize(operation, if plan.cut_reply { CLIENT_LEFT } else { status });
+    let reply = match result {
         Ok(text) => json_text_reply(StatusCode::OK, text),
         Err(error) => error.reply(),
-    }
+    };
+    if plan.cut_reply { cut_reply(reply).await } else { reply }
 }
 
 async fn answer(
     twin: &Arc<Twin>,
     headers: &HeaderMap,
     operation: &str,
-    body: Body,
+    body: Option<Vec<u8>>,
 ) -> Result<String, WireError> {
-    let Some(body) = read_body(body, limits::BODY_BYTES).await else {
+    let Some(body) = body else {
         // The code for this is not documented.
         let text = format!("request body too large; max is {} bytes", limits::BODY_BYTES);
         return Err(WireError { status: 413, code: limits::CODE_BODY, error: text });
@@ -136,7 +145,15 @@ fn operate(
     }
     let store = &twin.store;
     let mutation = |write: Write| -> Result<String, WireError> {
+        let (vectors, ids) = match &write {
+            Write::Insert(vectors) | Write::Upsert(vectors) => (vectors.len(), 0),
+            Write::Delete(ids) => (0, ids.len()),
+        };
         let id = store.write(index, write)?;
+        twin.stats.change(|c| {
+            c.vectors_upserted += vectors as u64;
+            c.ids_deleted += ids as u64;
+        });
         twin.mutated.notify_one();
         text(&json!({"mutationId": id}))
     };
@@ -144,7 +161,11 @@ fn operate(
         "insert" => mutation(Write::Insert(parse_vectors(body, config.dimensions)?)),
         "upsert" => mutation(Write::Upsert(parse_vectors(body, config.dimensions)?)),
         "deleteByIds" => mutation(Write::Delete(parse_ids(body, limits::DELETE_IDS)?)),
-        "getByIds" => text(&store.get(index, &parse_ids(body, limits::GET_IDS)?)?),
+        "getByIds" => {
+            let ids = parse_ids(body, limits::GET_IDS)?;
+            twin.stats.change(|c| c.ids_fetched += ids.len() as u64);
+            text(&store.get(index, &ids)?)
+        }
         "query" => {
             let by_id = |id: &str| Ok(store.get(index, &[id.to_owned()])?.pop().map(|v| v.values));
             let matches = store.query(index, &parse_query(body, config.dimensions, by_id)?)?;

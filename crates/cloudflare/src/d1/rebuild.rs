@@ -1,0 +1,90 @@
+//! The keyword index made anew from the chunks. Full-text tables can't be exported: after a restore they are empty, or not
+//! there.
+
+use super::chunks::stored_terms;
+use super::statement::slices;
+use super::{Database, Statement};
+use ragflare_core::keyword::terms;
+use ragflare_core::{Result, Tenant};
+use serde::Deserialize;
+
+/// As in `migrations/`.
+const TABLES: [&str; 2] = [
+    "CREATE VIRTUAL TABLE IF NOT EXISTS keyword_index \
+     USING fts5(terms, content='', contentless_delete=1, tokenize='ascii')",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS keyword_terms USING fts5vocab(keyword_index, 'instance')",
+];
+
+/// Rebuilds the keyword index a slice at a time. Nothing else of the database changes; repeating a slice, or all of them,
+/// changes nothing more, and uploads may go on meanwhile.
+#[derive(Clone, Debug)]
+pub struct Rebuild {
+    database: Database,
+}
+
+/// What a slice did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Chunks whose keyword rows were made anew.
+    pub done_rows: usize,
+    /// Where the next slice begins; `None` after the last.
+    pub next: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    row: i64,
+    tenant: String,
+    text: String,
+}
+
+impl Rebuild {
+    /// Over a database with this crate's schema, save for the full-text tables.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Makes the keyword rows of at most `limit` chunks after row `after` anew (0: from the first), and drops those in
+    /// between that no chunk has. 3 statements, or a few more where texts are long.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn step(&self, after: i64, limit: usize) -> Result<Rebuilt> {
+        if after <= 0 {
+            self.database.batch(TABLES.map(Statement::new).into()).await?;
+        }
+        let statement =
+            Statement::new("SELECT row, tenant, text FROM chunks WHERE row > ?1 ORDER BY row LIMIT ?2");
+        let rows: Vec<Row> = self.database.all(statement.bind(after as f64).number(limit as u64)).await?;
+        let next = if rows.len() < limit { None } else { rows.last().map(|row| row.row) };
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let tenant = Tenant::new(row.tenant.as_str())?;
+            let entry = (row.row, stored_terms(&tenant, &terms(&row.text)));
+            entries.push(serde_json::to_string(&entry).unwrap_or_default());
+        }
+        // Rows written meanwhile are after the last one read, if that was the last slice; they have their terms.
+        let last = rows.last().map_or(after, |row| row.row);
+        let mut statements = vec![match next {
+            Some(_) => Statement::new("DELETE FROM keyword_index WHERE rowid > ?1 AND rowid <= ?2")
+                .bind(after as f64)
+                .bind(last as f64),
+            None => Statement::new(
+                "DELETE FROM keyword_index WHERE rowid > ?1 AND (rowid <= ?2 \
+                 OR NOT EXISTS (SELECT 1 FROM chunks WHERE row = keyword_index.rowid))",
+            )
+            .bind(after as f64)
+            .bind(last as f64),
+        }];
+        // Only of chunks that are still there.
+        statements.extend(slices(entries.into_iter()).into_iter().map(|slice| {
+            Statement::new(
+                "INSERT INTO keyword_index (rowid, terms) SELECT c.row, j.value->>1 FROM json_each(?1) j \
+                 CROSS JOIN chunks c ON c.row = j.value->>0",
+            )
+            .bind(slice)
+        }));
+        self.database.batch(statements).await?;
+        Ok(Rebuilt { done_rows: rows.len(), next })
+    }
+}
