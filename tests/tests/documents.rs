@@ -575,6 +575,10 @@ fn text_and_content(world: &World) -> Result<()> {
     client.put_as("bad.txt", "text/plain", b"caf\xe9")?.expect(202)?;
     ensure!(client.get("/v1/documents/bad.txt/text")?.error(422)? == "not_utf8");
     ensure!(client.get("/v1/documents/bad.txt/content")?.bytes == b"caf\xe9");
+    ensure!(client.wait("bad.txt")?["error"]["code"] == "not_utf8");
+    // After a failure the same bytes are tried again.
+    let again = client.put_as("bad.txt", "text/plain", b"caf\xe9")?.expect(202)?;
+    ensure!(again["pending"]["generation"] == 2, "{again}");
     client.delete("/v1/documents/a.txt")?;
     Ok(())
 }

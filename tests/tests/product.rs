@@ -528,7 +528,7 @@ fn a_megabyte_in_one_line(world: &World) -> Result<()> {
 
 fn a_body_over_the_limit(world: &World) -> Result<()> {
     let client = world.admin.tenant("large")?;
-    let body = vec![b'a'; 32 * 1024 * 1024];
+    let body = vec![b'a'; 100_000_001];
     ensure!(client.put_as("large.txt", "text/plain", &body)?.error(413)? == "too_large");
     let body = json!({"query": "x".repeat(2 * 1024 * 1024)});
     ensure!(client.post("/v1/search", &body)?.error(413)? == "too_large");

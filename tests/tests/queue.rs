@@ -169,7 +169,7 @@ fn what_was_given_up_is_replayed(world: &World) -> Result<()> {
     };
     let reply = replay(&letters[0])?.expect(200)?;
     ensure!(reply["replayed"] == true, "{reply}");
-    let document = client.wait_for("lost.md", |document| document["generation"] == 1)?;
+    let document = client.wait_for("lost.md", |document| document["generation"] == 2)?;
     ensure!(document["error"].is_null(), "{document}");
     ensure!(client.search(&json!({"query": "tide table", "mode": "keyword"}))?.len() == 1);
     // The others are of no use any more.
@@ -179,6 +179,10 @@ fn what_was_given_up_is_replayed(world: &World) -> Result<()> {
     ensure!(replay(&letters[2])?.expect(200)?["replayed"] == false);
     ensure!(replay(&letters[2])?.error(404)? == "not_found");
     world.letters_with("\"lost.md\"", 0)?;
+    // A forced re-index is nobody's to repeat but the operator's.
+    world.message("DEAD", &json!({"job": "reindex", "tenant": "given-up", "force": 4711}).to_string())?;
+    let letters = world.letters_with("4711", 1)?;
+    ensure!(replay(&letters[0])?.expect(200)?["replayed"] == true);
     // Messages that the sweeper sends again leave no letter.
     world.message(
         "DEAD",
@@ -200,7 +204,7 @@ fn all_letters_are_replayed(world: &World) -> Result<()> {
     let reply = world.admin.post("/v1/admin/dead-letters/replay", &json!({}))?.expect(200)?;
     ensure!(reply["not_replayable"].as_u64() >= Some(1), "{reply}");
     ensure!(reply["replayed"].as_u64() >= Some(1), "{reply}");
-    let document = client.wait_for("first.md", |document| document["generation"] == 1)?;
+    let document = client.wait_for("first.md", |document| document["generation"] == 2)?;
     ensure!(document["error"].is_null(), "{document}");
     world.letters_with("\"first.md\"", 0)?;
     let letters = world.letters_with("no job at all", 1)?;

@@ -40,6 +40,8 @@ ALTER TABLE parts ADD COLUMN ticket TEXT;
 -- Hash of the embedded text. States: intent (its upsert may be under way), written, and, once named to be deleted, deleting
 -- (was written) or discarding (was an intent).
 ALTER TABLE vectors ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+-- Consumers that entered it and have not said yet that it is written: copies of a message may be at work at once.
+ALTER TABLE vectors ADD COLUMN writers INTEGER NOT NULL DEFAULT 0;
 UPDATE vectors SET hash = coalesce((SELECT hash FROM chunks WHERE vector = vectors.id LIMIT 1), '');
 DROP INDEX vectors_by_document;
 CREATE INDEX vectors_by_text ON vectors (tenant, document, hash);

@@ -62,7 +62,6 @@ impl Database {
         let prepared = Array::new();
         for statement in statements {
             let (sql, values) = statement.into_js();
-            worker::console_log!("SQL|{}", sql.replace('\n', " "));
             let bound = self.inner.prepare(sql).bind(&values).map_err(|error| storage(error.to_string()))?;
             prepared.push(bound.inner().as_ref());
         }

@@ -2,7 +2,7 @@
 
 use crate::not_allowed;
 use ragflare_cloudflare::core::Error;
-use ragflare_cloudflare::core::ports::{Clock, DocumentStore, Job, JobQueue, Ports};
+use ragflare_cloudflare::core::ports::{Job, JobQueue, Ports};
 use ragflare_cloudflare::d1::Letters;
 use ragflare_cloudflare::http::{ApiError, json};
 use ragflare_cloudflare::invocation::Invocation;

@@ -1,8 +1,9 @@
 //! Core's `DocumentStore` over D1. Each call is one transaction; the SQL is in the modules beside.
 
 use super::rows::{
-    DOCUMENT_COLUMNS, DOCUMENT_JOINS, DocumentRow, LostRow, Number, OutdatedRow, OverdueRow, OwnerRow,
-    PartRow, ReusableRow, ServedRow, TenantRow, Text, UPLOAD_COLUMNS, UploadRow, WorkRow,
+    DOCUMENT_COLUMNS, DOCUMENT_JOINS, DocumentRow, LostRow, MaybeText, Number, OutdatedRow, OverdueRow,
+    OwnerRow, PartRow, ReusableRow, ServedRow, TenantRow, Text, UPLOAD_COLUMNS, UploadRow, WorkRow,
+    WrittenRow,
 };
 use super::statement::{about, of};
 use super::{Database, Reply, Statement, chunks, garbage, generations, optional, rows, tenants, vectors};
@@ -316,14 +317,15 @@ impl DocumentStore for D1Documents {
         settled: Millis,
     ) -> Result<Garbage> {
         let replies = self.database.batch(garbage::collect(tenant, id, limit, settled)).await?;
-        let named: Vec<Text> = rows(&replies[2])?;
+        let named: Vec<MaybeText> = rows(&replies[2])?;
         let lost: Vec<LostRow> = rows(&replies[3])?;
+        let full = named.len() == limit;
         let mut found = Garbage {
-            vectors: named.into_iter().map(|vector| vector.value).collect(),
+            vectors: named.into_iter().filter_map(|vector| vector.value).collect(),
             more: lost.len() == limit || lost.iter().any(|row| row.chunks != 0),
             ..Garbage::default()
         };
-        if found.vectors.len() == limit {
+        if full {
             // A generation is what leads the sweeper to its vectors: it goes last.
             found.more = true;
             return Ok(found);
@@ -407,6 +409,21 @@ impl DocumentStore for D1Documents {
 
     async fn end_reindex(&self, tenant: &Tenant) -> Result<()> {
         self.database.run(tenants::end_reindex(tenant)).await
+    }
+
+    async fn ready(
+        &self,
+        tenant: &Tenant,
+        next: &EmbeddingSettings,
+        limit: usize,
+    ) -> Result<Option<(Vec<String>, Millis)>> {
+        let replies = self.database.batch(tenants::ready(tenant, next, limit)).await?;
+        if !rows::<Number>(&replies[0])?.first().is_some_and(|flag| flag.value == 1) {
+            return Ok(None);
+        }
+        let written: Vec<WrittenRow> = rows(&replies[1])?;
+        let last = written.first().map_or(0, |row| row.changed_at);
+        Ok(Some((written.into_iter().map(|row| row.id).collect(), last)))
     }
 
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {

@@ -21,6 +21,19 @@ pub(super) struct Text {
     pub(super) value: String,
 }
 
+/// One text, `value`, or none.
+#[derive(Debug, Deserialize)]
+pub(super) struct MaybeText {
+    pub(super) value: Option<String>,
+}
+
+/// A vector that was written.
+#[derive(Debug, Deserialize)]
+pub(super) struct WrittenRow {
+    pub(super) id: String,
+    pub(super) changed_at: Millis,
+}
+
 /// The columns of an [`UploadRow`], of a generation.
 pub(super) const UPLOAD_COLUMNS: &str = "object_key, title, embedded_title, media_type, bytes, content_hash, metadata, \
     settings, fingerprint, fields";

@@ -61,19 +61,39 @@ pub(super) fn end_reindex(tenant: &Tenant) -> Statement {
         .bind(tenant.as_str())
 }
 
+/// Whether every living document of tenant `?1` is staged or failed with the fingerprint `?2`, its next one. As long as any
+/// of its generations is open, that is found without looking through its documents.
+const READY: &str = "EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1 AND next_fingerprint = ?2) AND NOT EXISTS \
+    (SELECT 1 FROM generations o WHERE o.status IN ('queued', 'processing', 'parked') AND o.tenant = ?1) AND NOT EXISTS \
+    (SELECT 1 FROM documents d INDEXED BY documents_living WHERE d.tenant = ?1 AND d.deleted_at IS NULL \
+    AND NOT EXISTS (SELECT 1 FROM generations n WHERE n.tenant = ?1 AND n.document = d.id \
+    AND n.generation = d.newest AND n.fingerprint = ?2 AND n.status IN ('staged', 'failed')))";
+
+/// The first statement gives whether the tenant is ready, the second ids and times.
+pub(super) fn ready(tenant: &Tenant, next: &EmbeddingSettings, limit: usize) -> Vec<Statement> {
+    let fingerprint = next.fingerprint();
+    let about = |sql: String| Statement::new(sql).bind(tenant.as_str()).bind(fingerprint.as_str());
+    vec![
+        about(format!("SELECT {READY} AS value")),
+        about(format!(
+            "SELECT v.id, v.changed_at FROM generations g CROSS JOIN vectors v ON v.tenant = g.tenant \
+             AND v.document = g.document WHERE {READY} AND g.status = 'staged' AND g.tenant = ?1 \
+             AND g.fingerprint = ?2 AND v.born = g.generation AND +v.state = 'written' \
+             ORDER BY v.changed_at DESC LIMIT ?3"
+        ))
+        .number(limit as u64),
+    ]
+}
+
 /// What hangs on `documents.served` is done by its trigger. The last statement gives whether `next` is the tenant's embedding.
 pub(super) fn flip(tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Vec<Statement> {
     let fingerprint = next.fingerprint();
     let about = |sql: String| Statement::new(sql).bind(tenant.as_str()).bind(fingerprint.as_str());
     vec![
-        about(
+        about(format!(
             "UPDATE tenants SET fingerprint = ?2, embedding = ?3, next = NULL, next_fingerprint = NULL, \
-             epoch = epoch + 1 WHERE tenant = ?1 AND next_fingerprint = ?2 AND NOT EXISTS \
-             (SELECT 1 FROM documents d INDEXED BY documents_living WHERE d.tenant = ?1 AND d.deleted_at IS NULL \
-             AND NOT EXISTS (SELECT 1 FROM generations n WHERE n.tenant = ?1 AND n.document = d.id \
-             AND n.generation = d.newest AND n.fingerprint = ?2 AND n.status IN ('staged', 'failed')))"
-                .into(),
-        )
+             epoch = epoch + 1 WHERE tenant = ?1 AND {READY}"
+        ))
         .bind(json(next)),
         about(format!(
             "UPDATE documents SET served = newest, updated_at = ?3 WHERE tenant = ?1 AND deleted_at IS NULL \

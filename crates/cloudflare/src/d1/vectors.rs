@@ -1,7 +1,7 @@
 //! The ledger of vectors in SQL. Vectorize cannot list, so a row comes before the upsert, and goes after the delete was
 //! acknowledged.
 //!
-//! States: `intent`, its upsert may be under way; `written`; and, once named to be deleted, `deleting` if it was written and
+//! States: `intent`, its upsert may be under way; `written`, with or without further writers at work; and, once named to be deleted, `deleting` if it was written and
 //! `discarding` if it was an intent. A vector that is being deleted is not reused; if a late writer makes it an intent again,
 //! its row outlives the deletion.
 
@@ -19,15 +19,16 @@ pub(super) fn reusable(
 ) -> Statement {
     // The bare columns come from the row that max() is from: one made for this generation, or else one that has its metadata.
     // `+`: a vector's chunks are few, a generation's many.
+    let alike = "(s.fields = n.fields OR substr(s.fields, 1, length(n.fields) + 1) = n.fields || '~')";
     of(
-        "SELECT v.hash, v.id AS vector, v.born = ?3 AS own, v.born = ?3 OR s.fields = n.fields AS as_is, \
-         max(2 * (v.born = ?3) + ifnull(s.fields = n.fields, 0)) AS rank FROM json_each(?4) h \
+        format!("SELECT v.hash, v.id AS vector, v.born = ?3 AS own, v.born = ?3 OR {alike} AS as_is, \
+         max(2 * (v.born = ?3) + ifnull({alike}, 0)) AS rank FROM json_each(?4) h \
          CROSS JOIN vectors v ON v.tenant = ?1 AND v.document = ?2 AND v.hash = h.value \
          JOIN generations n ON n.tenant = ?1 AND n.document = ?2 AND n.generation = ?3 \
          LEFT JOIN documents d ON d.tenant = ?1 AND d.id = ?2 \
          LEFT JOIN generations s ON s.tenant = ?1 AND s.document = ?2 AND s.generation = d.served \
          WHERE v.state = 'written' AND (v.born = ?3 OR (s.fingerprint = n.fingerprint \
-         AND EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id AND +c.generation = d.served))) GROUP BY v.hash",
+         AND EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id AND +c.generation = d.served))) GROUP BY v.hash"),
         tenant,
         id,
         generation,
@@ -42,11 +43,12 @@ pub(super) fn intend(
     vectors: &[(String, String)],
     now: Millis,
 ) -> Statement {
-    // Back to an intent, if an earlier attempt got further: this attempt's writer is at work until it says so.
+    // One that is being deleted is an intent again: its row must outlive the deletion.
     of(
-        "INSERT INTO vectors (id, tenant, document, born, hash, state, changed_at) \
-         SELECT value->>0, ?1, ?2, ?3, value->>1, 'intent', ?5 FROM json_each(?4) WHERE 1 \
-         ON CONFLICT (id) DO UPDATE SET state = 'intent', hash = excluded.hash, changed_at = excluded.changed_at",
+        "INSERT INTO vectors (id, tenant, document, born, hash, state, writers, changed_at) \
+         SELECT value->>0, ?1, ?2, ?3, value->>1, 'intent', 1, ?5 FROM json_each(?4) WHERE 1 \
+         ON CONFLICT (id) DO UPDATE SET state = iif(state = 'written', state, 'intent'), writers = writers + 1, \
+         hash = excluded.hash, changed_at = excluded.changed_at",
         tenant,
         id,
         generation,
@@ -69,8 +71,8 @@ pub(super) fn written(
             "INSERT INTO vectors (id, tenant, document, born, hash, state, changed_at) \
              SELECT value->>0, ?1, ?2, ?3, value->>1, iif(EXISTS (SELECT 1 FROM generations WHERE {OWN} \
              AND status NOT IN ('dead', 'failed', 'stale')), 'written', 'intent'), ?5 FROM json_each(?4) WHERE 1 \
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, hash = excluded.hash, \
-             changed_at = excluded.changed_at"
+             ON CONFLICT (id) DO UPDATE SET state = iif(state = 'written', state, excluded.state), \
+             writers = max(writers - 1, 0), hash = excluded.hash, changed_at = excluded.changed_at"
         ),
         tenant,
         id,
@@ -105,16 +107,18 @@ pub(super) fn settle(tenant: &Tenant, id: &DocumentId, settled: Millis) -> State
     .number(settled)
 }
 
-/// Gives the ids of vectors that nothing refers to or will refer to.
+/// Gives the ids of vectors that nothing refers to or will refer to, and NULL for each that a writer may be at work on still:
+/// an intent from now on, whatever it was, by which it is found later.
 pub(super) fn garbage(tenant: &Tenant, id: &DocumentId, limit: usize, settled: Millis) -> Statement {
     about(
         format!(
-            "UPDATE vectors SET state = CASE state WHEN 'written' THEN 'deleting' WHEN 'intent' THEN 'discarding' \
-             ELSE state END WHERE id IN (SELECT v.id FROM vectors v WHERE v.tenant = ?1 AND v.document = ?2 \
+            "UPDATE vectors SET state = CASE WHEN state = 'written' AND writers > 0 AND changed_at >= ?4 THEN 'intent' \
+             WHEN state = 'written' THEN 'deleting' WHEN state = 'intent' THEN 'discarding' ELSE state END WHERE id IN (SELECT v.id FROM vectors v WHERE v.tenant = ?1 AND v.document = ?2 \
              AND (v.state <> 'intent' OR v.changed_at < ?4) \
              AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id) \
              AND NOT EXISTS (SELECT 1 FROM generations g WHERE g.tenant = ?1 AND g.document = ?2 \
-             AND g.generation = v.born AND g.status IN {OPEN_STATUS}) LIMIT ?3) RETURNING id AS value"
+             AND g.generation = v.born AND g.status IN {OPEN_STATUS}) LIMIT ?3) \
+             RETURNING iif(state = 'intent', NULL, id) AS value"
         ),
         tenant,
         id,

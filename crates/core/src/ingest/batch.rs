@@ -14,7 +14,7 @@ use crate::{Error, Result, Retry, Tenant};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Parts held back before what is ready is written.
-const PARTS: usize = 16;
+const PARTS: usize = 8;
 /// How often texts that were handed in are asked for in vain before they are embedded at once: some two hours.
 const PATIENCE: u32 = 16;
 /// Workers AI's refusals that no other input would change: of a model, an account, a plan (FACTS, errors).
@@ -240,7 +240,8 @@ impl<'p, P: Ports> Batch<'p, P> {
                 tokens: span.tokens,
                 page: None,
                 headings: span.headings.clone(),
-                terms: keyword::terms(body),
+                // Made when it is written: they take several times the room of the text.
+                terms: Vec::new(),
             });
             texts.push(embedded);
         }
@@ -392,7 +393,7 @@ impl<'p, P: Ports> Batch<'p, P> {
             }
         }
         let mut waiting = VecDeque::new();
-        while let Some(filling) = self.parts.pop_front() {
+        while let Some(mut filling) = self.parts.pop_front() {
             let document = &mut open[filling.document];
             if document.error.is_some() {
                 continue;
@@ -403,6 +404,9 @@ impl<'p, P: Ports> Batch<'p, P> {
             }
             let (id, generation) = (&document.id, document.generation);
             let (settings, now) = (&document.work.upload.settings, self.ports.clock().now());
+            for chunk in &mut filling.part.chunks {
+                chunk.terms = keyword::terms(&chunk.text);
+            }
             let documents = self.ports.documents();
             match documents.write_part(self.tenant, id, generation, settings, &filling.part, now).await {
                 Ok(()) => document.unwritten -= 1,

@@ -10,6 +10,11 @@ use crate::{Error, Result, Tenant};
 /// Documents of a slice.
 const DOCUMENTS: usize = 50;
 
+/// Seconds before the next look whether vectors are visible.
+const LOOK_AGAIN: u32 = 5;
+/// Vectors that do not show after that long are not waited for (Vectorize: p99 below 2 minutes).
+const VISIBLE_AFTER: Millis = 10 * 60 * 1000;
+
 /// What is to be made anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reindex {
@@ -152,12 +157,22 @@ impl<P: Ports> Ingest<'_, P> {
         Ok(begun.map(|generation| Self::process_job(tenant, id, generation, upload.bytes)))
     }
 
+    /// Ends a re-index whose walk is over, or, when the embedding changes, lets all documents flip if they are ready. They wait
+    /// for their vectors to show: until then the old ones answer.
     pub(super) async fn finish_reindex(&self, tenant: &Tenant, state: &TenantState) -> Result<()> {
         let documents = self.ports.documents();
-        match &state.next {
-            Some(next) => documents.flip_tenant(tenant, next, self.now()).await.map(drop),
-            None => documents.end_reindex(tenant).await,
+        let Some(next) = &state.next else { return documents.end_reindex(tenant).await };
+        let limit = P::Vectors::LOOKUP_BATCH;
+        let Some((vectors, written)) = documents.ready(tenant, next, limit).await? else { return Ok(()) };
+        let now = self.now();
+        if now.saturating_sub(written) < VISIBLE_AFTER
+            && !vectors.is_empty()
+            && self.ports.vectors().fetch(tenant, &vectors).await?.len() < vectors.len()
+        {
+            let job = Job::Reindex { tenant: tenant.clone(), after: None, force: None };
+            return self.ports.jobs().send(&[job], LOOK_AGAIN).await;
         }
+        documents.flip_tenant(tenant, next, now).await.map(drop)
     }
 
     async fn check_dimensions(&self, embedding: &EmbeddingSettings) -> Result<()> {

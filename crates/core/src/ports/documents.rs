@@ -265,8 +265,9 @@ pub trait DocumentStore {
         generation: Generation,
         hashes: &[String],
     ) -> Result<Vec<Reusable>>;
-    /// Enters vectors, `(id, hash of the embedded text)`, into the ledger *before* they are upserted; those that are in it
-    /// become intents again.
+    /// Enters vectors, `(id, hash of the embedded text)`, into the ledger *before* they are upserted: as intents, or, if they are
+    /// in it, as they are, with one more writer. A vector with a writer at work is not garbage until it is settled, whatever
+    /// its state: copies of a message may be at work on it at once.
     async fn intend(
         &self,
         tenant: &Tenant,
@@ -275,7 +276,8 @@ pub trait DocumentStore {
         vectors: &[(String, String)],
         now: Millis,
     ) -> Result<()>;
-    /// Notes that the vectors were accepted. If their generation is dead by then, they stay intents, for the sweeper.
+    /// Notes that the vectors were accepted: one writer less. An intent is `written` then, unless its generation is dead, failed or
+    /// stale: it stays an intent, for the sweeper, and is entered again if it was forgotten.
     async fn written(
         &self,
         tenant: &Tenant,
@@ -401,7 +403,7 @@ pub trait DocumentStore {
     /// Notes that the tenant's documents are processed anew, with `next` as embedding, or as they are. Staged or open
     /// generations of any fingerprint but the tenant's and `next`'s are *stale* from then on: never claimed, served or staged,
     /// and what they wrote is garbage; but the upload stays what it is until a newer generation begins, and is
-    /// [`outdated`](Self::outdated).
+    /// [`outdated`](Self::outdated). A `next` that is the tenant's embedding already is none.
     async fn start_reindex(
         &self,
         tenant: &Tenant,
@@ -410,6 +412,14 @@ pub trait DocumentStore {
     ) -> Result<()>;
     /// Notes that the re-index is over, unless an embedding is still to be replaced.
     async fn end_reindex(&self, tenant: &Tenant) -> Result<()>;
+    /// Whether [`Self::flip_tenant`] would flip; then, the vectors written last for staged generations, at most `limit`, and
+    /// when that was (0 when there are none).
+    async fn ready(
+        &self,
+        tenant: &Tenant,
+        next: &EmbeddingSettings,
+        limit: usize,
+    ) -> Result<Option<(Vec<String>, Millis)>>;
     /// Makes `next` the tenant's embedding and serves all staged generations, in one transaction, if `next` is the tenant's
     /// next embedding and every living document is staged or failed with it. Returns whether it is the tenant's embedding
     /// afterwards.

@@ -679,6 +679,15 @@ impl<P: Ports> DocumentStore for Chaos<P> {
         self.document("end_reindex", self.ports.documents().end_reindex(tenant)).await
     }
 
+    async fn ready(
+        &self,
+        tenant: &Tenant,
+        next: &EmbeddingSettings,
+        limit: usize,
+    ) -> Result<Option<(Vec<String>, Millis)>> {
+        self.document("ready", self.ports.documents().ready(tenant, next, limit)).await
+    }
+
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {
         let made = async {
             let flipped = self.ports.documents().flip_tenant(tenant, next, now).await?;

@@ -74,6 +74,7 @@ struct VectorRow {
     born: Generation,
     hash: String,
     state: Ledger,
+    writers: u32,
     changed: Millis,
     order: u64,
 }
@@ -205,10 +206,23 @@ impl State {
         }
     }
 
-    fn enter(&mut self, key: &Key, born: Generation, vector: &(String, String), state: Ledger, now: Millis) {
+    fn enter(
+        &mut self,
+        key: &Key,
+        born: Generation,
+        vector: &(String, String),
+        state: Ledger,
+        written: bool,
+        now: Millis,
+    ) {
         self.next += 1;
         let (id, hash) = vector.clone();
-        let row = VectorRow { key: key.clone(), born, hash, state, changed: now, order: self.next };
+        let known = self.vectors.get(&id);
+        let before = known.map_or(0, |row| row.writers);
+        let writers = if written { before.saturating_sub(1) } else { before + 1 };
+        let state =
+            if known.is_some_and(|row| row.state == Ledger::Written) { Ledger::Written } else { state };
+        let row = VectorRow { key: key.clone(), born, hash, state, writers, changed: now, order: self.next };
         self.vectors.insert(id, row);
     }
 
@@ -221,9 +235,28 @@ impl State {
         let referenced = self.referenced();
         self.vectors.iter().filter(move |(vector, row)| {
             !self.generation(&row.key, row.born).is_some_and(Gen::is_open)
-                && (row.state == Ledger::Written || row.changed < settled)
+                && ((row.state == Ledger::Written && row.writers == 0) || row.changed < settled)
                 && !referenced.contains(vector.as_str())
         })
+    }
+
+    /// The generations that a tenant's flip to `next` serves, if all is ready for it.
+    fn staged(&self, tenant: &Tenant, next: &EmbeddingSettings) -> Option<Vec<(Key, Generation)>> {
+        let wanted = next.fingerprint();
+        let planned = fingerprint(self.tenants.get(tenant)?.next.as_ref());
+        if planned.as_deref() != Some(wanted.as_str()) {
+            return None;
+        }
+        let mut staged = Vec::new();
+        for (key, row, newest) in self.living(tenant) {
+            match newest.life {
+                _ if newest.upload.fingerprint != wanted.as_str() => return None,
+                Life::At(Status::Staged) => staged.push((key.clone(), row.newest)),
+                Life::At(Status::Failed) => {}
+                _ => return None,
+            }
+        }
+        Some(staged)
     }
 
     fn served_rows<'s>(&'s self, tenant: &'s Tenant) -> impl Iterator<Item = (i64, &'s StoredChunk)> {
@@ -523,7 +556,10 @@ impl DocumentStore for MemoryDocuments {
         let wanted: HashSet<&String> = hashes.iter().collect();
         let served = state.documents.get(&key).and_then(|row| row.served).and_then(|number| {
             let before = &state.generation(&key, number)?.upload;
-            (before.fingerprint == upload.fingerprint).then_some((number, before.fields == upload.fields))
+            (before.fingerprint == upload.fingerprint).then_some((
+                number,
+                before.fields == upload.fields || before.fields.split('~').next() == Some(&upload.fields),
+            ))
         });
         let candidate = |hash: &String, vector: &String, as_is, own| Reusable {
             hash: hash.clone(),
@@ -559,7 +595,7 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, Ledger::Intent, now));
+        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, Ledger::Intent, false, now));
         Ok(())
     }
 
@@ -574,7 +610,7 @@ impl DocumentStore for MemoryDocuments {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
         let entered = if state.is_dead(&key, generation) { Ledger::Intent } else { Ledger::Written };
-        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, entered, now));
+        vectors.iter().for_each(|vector| state.enter(&key, generation, vector, entered, true, now));
         Ok(())
     }
 
@@ -944,6 +980,7 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let found = state.tenants.entry(tenant.clone()).or_default();
+        let next = next.filter(|next| fingerprint(Some(next)) != fingerprint(found.embedding.as_ref()));
         (found.next, found.reindexing) = (next.cloned(), true);
         let wanted = [fingerprint(found.embedding.as_ref()), fingerprint(next)];
         for ((key, _), found) in &mut state.generations {
@@ -963,28 +1000,38 @@ impl DocumentStore for MemoryDocuments {
         Ok(())
     }
 
+    async fn ready(
+        &self,
+        tenant: &Tenant,
+        next: &EmbeddingSettings,
+        limit: usize,
+    ) -> Result<Option<(Vec<String>, Millis)>> {
+        let state = self.state.borrow();
+        let Some(staged) = state.staged(tenant, next) else { return Ok(None) };
+        let mut vectors: Vec<_> = state
+            .vectors
+            .iter()
+            .filter(|(_, row)| row.state == Ledger::Written)
+            .filter(|(_, row)| {
+                staged.iter().any(|(key, generation)| row.key == *key && row.born == *generation)
+            })
+            .map(|(vector, row)| (row.order, row.changed, vector.clone()))
+            .collect();
+        vectors.sort_unstable();
+        let last = vectors.last().map_or(0, |(_, changed, _)| *changed);
+        Ok(Some((vectors.into_iter().rev().take(limit).map(|(.., vector)| vector).collect(), last)))
+    }
+
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {
         let mut state = self.state.borrow_mut();
-        let wanted = next.fingerprint();
-        let of = |embedding: &Option<EmbeddingSettings>| fingerprint(embedding.as_ref());
-        let Some(found) = state.tenants.get(tenant) else { return Ok(false) };
-        if of(&found.next).as_deref() != Some(wanted.as_str()) {
-            return Ok(of(&found.embedding).as_deref() == Some(wanted.as_str()));
-        }
-        let mut staged = Vec::new();
-        for (key, row, newest) in state.living(tenant) {
-            match newest.life {
-                _ if newest.upload.fingerprint != wanted.as_str() => return Ok(false),
-                Life::At(Status::Staged) => staged.push((key.clone(), row.newest)),
-                Life::At(Status::Failed) => {}
-                _ => return Ok(false),
+        if let Some(staged) = state.staged(tenant, next) {
+            staged.iter().for_each(|(key, generation)| state.serve(key, *generation, now));
+            if let Some(found) = state.tenants.get_mut(tenant) {
+                found.embedding = found.next.take();
             }
         }
-        staged.iter().for_each(|(key, generation)| state.serve(key, *generation, now));
-        if let Some(found) = state.tenants.get_mut(tenant) {
-            found.embedding = found.next.take();
-        }
-        Ok(true)
+        let embedding = state.tenants.get(tenant).and_then(|found| fingerprint(found.embedding.as_ref()));
+        Ok(embedding.as_deref() == Some(next.fingerprint().as_str()))
     }
 
     async fn outdated(
