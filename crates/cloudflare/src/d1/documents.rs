@@ -418,7 +418,7 @@ impl DocumentStore for D1Documents {
         limit: usize,
     ) -> Result<Option<(Vec<String>, Millis)>> {
         let replies = self.database.batch(tenants::ready(tenant, next, limit)).await?;
-        if !rows::<Number>(&replies[0])?.first().is_some_and(|flag| flag.value == 1) {
+        if !is_true(first(&replies[0])?) {
             return Ok(None);
         }
         let written: Vec<WrittenRow> = rows(&replies[1])?;

@@ -59,7 +59,7 @@ pub(super) fn forget_generations(
     id: &DocumentId,
     generations: &[Generation],
 ) -> Vec<Statement> {
-    let dead = "tenant = ?1 AND document = ?2 AND status = 'dead' \
+    let dead = "tenant = ?1 AND document = ?2 AND +status = 'dead' \
         AND generation IN (SELECT value FROM json_each(?3))";
     vec![
         about(

@@ -132,6 +132,7 @@ pub(super) fn restart(
 }
 
 /// The last statement gives a row if the plan was extended.
+#[allow(clippy::too_many_arguments, reason = "a row's columns")]
 pub(super) fn plan(
     tenant: &Tenant,
     id: &DocumentId,

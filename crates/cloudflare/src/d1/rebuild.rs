@@ -1,5 +1,5 @@
-//! The keyword index made anew from the chunks. Full-text tables can't be exported: after a restore they are empty, or not
-//! there.
+//! The keyword index made anew from the chunks. Full-text tables can't be exported: after a restore they are empty, or
+//! not there.
 
 use super::chunks::stored_terms;
 use super::statement::slices;
@@ -15,8 +15,8 @@ const TABLES: [&str; 2] = [
     "CREATE VIRTUAL TABLE IF NOT EXISTS keyword_terms USING fts5vocab(keyword_index, 'instance')",
 ];
 
-/// Rebuilds the keyword index a slice at a time. Nothing else of the database changes; repeating a slice, or all of them,
-/// changes nothing more, and uploads may go on meanwhile.
+/// Rebuilds the keyword index a slice at a time. Nothing else of the database changes; repeating a slice, or all of
+/// them, changes nothing more, and uploads may go on meanwhile.
 #[derive(Clone, Debug)]
 pub struct Rebuild {
     database: Database,
@@ -32,7 +32,7 @@ pub struct Rebuilt {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct Stored {
     row: i64,
     tenant: String,
     text: String,
@@ -55,7 +55,7 @@ impl Rebuild {
         }
         let statement =
             Statement::new("SELECT row, tenant, text FROM chunks WHERE row > ?1 ORDER BY row LIMIT ?2");
-        let rows: Vec<Row> = self.database.all(statement.bind(after as f64).number(limit as u64)).await?;
+        let rows: Vec<Stored> = self.database.all(statement.bind(after as f64).number(limit as u64)).await?;
         let next = if rows.len() < limit { None } else { rows.last().map(|row| row.row) };
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -4,6 +4,7 @@ use super::generations::OPEN_STATUS;
 use super::{Statement, optional};
 use ragflare_core::Tenant;
 use ragflare_core::document::{DocumentId, Millis};
+use ragflare_core::identity::Fingerprint;
 use ragflare_core::settings::{EmbeddingSettings, Pooling};
 
 /// The columns of [`super::rows::TenantRow`].
@@ -44,7 +45,7 @@ pub(super) fn start_reindex(
         )
         .bind(tenant.as_str())
         .bind(optional(next.map(json).as_deref()))
-        .bind(optional(fingerprint.as_ref().map(|fingerprint| fingerprint.as_str())))
+        .bind(optional(fingerprint.as_ref().map(Fingerprint::as_str)))
         .number(now),
         Statement::new(format!(
             "UPDATE generations SET status = 'stale', not_before = 0, waiting_code = NULL, \
@@ -85,7 +86,8 @@ pub(super) fn ready(tenant: &Tenant, next: &EmbeddingSettings, limit: usize) -> 
     ]
 }
 
-/// What hangs on `documents.served` is done by its trigger. The last statement gives whether `next` is the tenant's embedding.
+/// What hangs on `documents.served` is done by its trigger. The last statement gives whether `next` is the tenant's
+/// embedding.
 pub(super) fn flip(tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Vec<Statement> {
     let fingerprint = next.fingerprint();
     let about = |sql: String| Statement::new(sql).bind(tenant.as_str()).bind(fingerprint.as_str());

@@ -1,9 +1,9 @@
 //! The ledger of vectors in SQL. Vectorize cannot list, so a row comes before the upsert, and goes after the delete was
 //! acknowledged.
 //!
-//! States: `intent`, its upsert may be under way; `written`, with or without further writers at work; and, once named to be deleted, `deleting` if it was written and
-//! `discarding` if it was an intent. A vector that is being deleted is not reused; if a late writer makes it an intent again,
-//! its row outlives the deletion.
+//! States: `intent`, its upsert may be under way; `written`, with or without further writers at work; and, once named to
+//! be deleted, `deleting` if it was written and `discarding` if it was an intent. A vector that is being deleted is not
+//! reused; if a late writer makes it an intent again, its row outlives the deletion.
 
 use super::Statement;
 use super::generations::{OPEN_STATUS, OWN};
@@ -17,18 +17,20 @@ pub(super) fn reusable(
     generation: Generation,
     hashes: &[String],
 ) -> Statement {
-    // The bare columns come from the row that max() is from: one made for this generation, or else one that has its metadata.
-    // `+`: a vector's chunks are few, a generation's many.
+    // The bare columns come from the row that max() is from: one made for this generation, or else one that has its
+    // metadata. `+`: a vector's chunks are few, a generation's many.
     let alike = "(s.fields = n.fields OR substr(s.fields, 1, length(n.fields) + 1) = n.fields || '~')";
     of(
-        format!("SELECT v.hash, v.id AS vector, v.born = ?3 AS own, v.born = ?3 OR {alike} AS as_is, \
-         max(2 * (v.born = ?3) + ifnull({alike}, 0)) AS rank FROM json_each(?4) h \
-         CROSS JOIN vectors v ON v.tenant = ?1 AND v.document = ?2 AND v.hash = h.value \
-         JOIN generations n ON n.tenant = ?1 AND n.document = ?2 AND n.generation = ?3 \
-         LEFT JOIN documents d ON d.tenant = ?1 AND d.id = ?2 \
-         LEFT JOIN generations s ON s.tenant = ?1 AND s.document = ?2 AND s.generation = d.served \
-         WHERE v.state = 'written' AND (v.born = ?3 OR (s.fingerprint = n.fingerprint \
-         AND EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id AND +c.generation = d.served))) GROUP BY v.hash"),
+        format!(
+            "SELECT v.hash, v.id AS vector, v.born = ?3 AS own, v.born = ?3 OR {alike} AS as_is, \
+             max(2 * (v.born = ?3) + ifnull({alike}, 0)) AS rank FROM json_each(?4) h \
+             CROSS JOIN vectors v ON v.tenant = ?1 AND v.document = ?2 AND v.hash = h.value \
+             JOIN generations n ON n.tenant = ?1 AND n.document = ?2 AND n.generation = ?3 \
+             LEFT JOIN documents d ON d.tenant = ?1 AND d.id = ?2 \
+             LEFT JOIN generations s ON s.tenant = ?1 AND s.document = ?2 AND s.generation = d.served \
+             WHERE v.state = 'written' AND (v.born = ?3 OR (s.fingerprint = n.fingerprint AND EXISTS \
+             (SELECT 1 FROM chunks c WHERE c.vector = v.id AND +c.generation = d.served))) GROUP BY v.hash"
+        ),
         tenant,
         id,
         generation,
@@ -107,13 +109,14 @@ pub(super) fn settle(tenant: &Tenant, id: &DocumentId, settled: Millis) -> State
     .number(settled)
 }
 
-/// Gives the ids of vectors that nothing refers to or will refer to, and NULL for each that a writer may be at work on still:
-/// an intent from now on, whatever it was, by which it is found later.
+/// Gives the ids of vectors that nothing refers to or will refer to, and NULL for each that a writer may be at work on
+/// still: an intent from now on, whatever it was, by which it is found later.
 pub(super) fn garbage(tenant: &Tenant, id: &DocumentId, limit: usize, settled: Millis) -> Statement {
     about(
         format!(
             "UPDATE vectors SET state = CASE WHEN state = 'written' AND writers > 0 AND changed_at >= ?4 THEN 'intent' \
-             WHEN state = 'written' THEN 'deleting' WHEN state = 'intent' THEN 'discarding' ELSE state END WHERE id IN (SELECT v.id FROM vectors v WHERE v.tenant = ?1 AND v.document = ?2 \
+             WHEN state = 'written' THEN 'deleting' WHEN state = 'intent' THEN 'discarding' ELSE state END \
+             WHERE id IN (SELECT v.id FROM vectors v WHERE v.tenant = ?1 AND v.document = ?2 \
              AND (v.state <> 'intent' OR v.changed_at < ?4) \
              AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.vector = v.id) \
              AND NOT EXISTS (SELECT 1 FROM generations g WHERE g.tenant = ?1 AND g.document = ?2 \
@@ -145,7 +148,8 @@ pub(super) fn forget(tenant: &Tenant, id: &DocumentId, vectors: &[String]) -> Ve
         )
         .list(vectors),
         about(
-            "DELETE FROM vectors WHERE tenant = ?1 AND document = ?2 AND +state IN ('deleting', 'discarding') \
+            // `+`: by id.
+            "DELETE FROM vectors WHERE +tenant = ?1 AND +document = ?2 AND +state IN ('deleting', 'discarding') \
              AND id IN (SELECT value FROM json_each(?3))",
             tenant,
             id,

@@ -10,9 +10,7 @@ use ragflare_core::document::{Document, Failure, Millis};
 use ragflare_core::identity::Namespace;
 use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition, Registered, Reindex, SETTLED_AFTER};
 use ragflare_core::keyword;
-use ragflare_core::ports::{
-    Clock, DocumentStore, Job, KeywordIndex, ObjectStore, Ports, VectorIndex,
-};
+use ragflare_core::ports::{Clock, DocumentStore, Job, KeywordIndex, ObjectStore, Ports, VectorIndex};
 use ragflare_core::settings::Settings;
 use ragflare_core::testing::{Call, Chaos, Effect, Fate, Hand, MemoryPorts, Service};
 use ragflare_core::{Error, Result, Retry};
