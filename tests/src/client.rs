@@ -186,28 +186,12 @@ impl Client {
         self.send("PATCH", path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
-    /// POST of a form: each part's name, file name and type (both empty for a plain field), and value.
+    /// POST of a form ([`form`]).
     ///
     /// # Errors
     /// When no reply comes.
     pub fn form(&self, path: &str, parts: &[(&str, &str, &str, &[u8])]) -> Result<Reply> {
-        let boundary = "ragflare-test-boundary";
-        let mut body = Vec::new();
-        for (name, file, kind, value) in parts {
-            let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
-            if !file.is_empty() {
-                head += &format!("; filename=\"{file}\"");
-            }
-            if !kind.is_empty() {
-                head += &format!("\r\nContent-Type: {kind}");
-            }
-            body.extend_from_slice(head.as_bytes());
-            body.extend_from_slice(b"\r\n\r\n");
-            body.extend_from_slice(value);
-            body.extend_from_slice(b"\r\n");
-        }
-        body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        let kind = format!("multipart/form-data; boundary={boundary}");
+        let (kind, body) = form(parts);
         self.send("POST", path, &[("content-type", &kind)], &body)
     }
 
@@ -337,4 +321,25 @@ fn whole(mut reply: ureq::http::Response<ureq::Body>) -> Result<Reply> {
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
     Ok(Reply { status: reply.status().as_u16(), bytes, headers })
+}
+
+/// A form's `Content-Type` and body, of each part's name, file name and type (both empty for a plain field), and value.
+pub fn form(parts: &[(&str, &str, &str, &[u8])]) -> (String, Vec<u8>) {
+    let boundary = "ragflare-test-boundary";
+    let mut body = Vec::new();
+    for (name, file, kind, value) in parts {
+        let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+        if !file.is_empty() {
+            head += &format!("; filename=\"{file}\"");
+        }
+        if !kind.is_empty() {
+            head += &format!("\r\nContent-Type: {kind}");
+        }
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(b"\r\n\r\n");
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={boundary}"), body)
 }

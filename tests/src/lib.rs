@@ -4,5 +4,5 @@
 mod client;
 mod runner;
 
-pub use client::{Client, Reply, Sse};
+pub use client::{Client, Reply, Sse, form};
 pub use runner::{Case, run};

@@ -1,7 +1,7 @@
 //! Documents over HTTP: conditions, changes of metadata, forms, large bodies, and what an interrupted upload leaves.
 
 use anyhow::{Context, Result, ensure};
-use ragflare_tests::{Case, Client, Reply, run};
+use ragflare_tests::{Case, Client, Reply, form, run};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -412,6 +412,17 @@ fn a_form_of_files(world: &World) -> Result<()> {
     )?;
     let body = again.expect(200)?;
     ensure!(body["documents"][0]["id"] == second && body["documents"][0]["generation"] == 1, "{body}");
+    // Of unknown length.
+    let file = [("file", "streamed.md", "text/markdown", b"The fourth stone.".as_slice())];
+    let (kind, body) = form(&file);
+    let headers = [("content-type", kind.as_str())];
+    let reply = client.send_unsized("POST", "/v1/documents", &headers, body.as_slice())?;
+    ensure!(reply.expect(202)?["documents"][0]["id"] == "streamed.md", "{}", reply.text());
+    let (_, mut endless) = form(&file);
+    endless.resize(26_000_000, b'a');
+    let reply = client.send_unsized("POST", "/v1/documents", &headers, endless.as_slice())?;
+    ensure!(reply.error(413)? == "too_large");
+    client.wait("streamed.md")?;
     Ok(())
 }
 

@@ -63,9 +63,9 @@ pub(super) fn end_reindex(tenant: &Tenant) -> Statement {
 }
 
 /// Whether every living document of tenant `?1` is staged or failed with the fingerprint `?2`, its next one. As long as any
-/// of its generations is open, that is found without looking through its documents.
+/// of its generations is open, that is found (`+`: by status) without looking through its documents.
 const READY: &str = "EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1 AND next_fingerprint = ?2) AND NOT EXISTS \
-    (SELECT 1 FROM generations o WHERE o.status IN ('queued', 'processing', 'parked') AND o.tenant = ?1) AND NOT EXISTS \
+    (SELECT 1 FROM generations o WHERE o.status IN ('queued', 'processing', 'parked') AND +o.tenant = ?1) AND NOT EXISTS \
     (SELECT 1 FROM documents d INDEXED BY documents_living WHERE d.tenant = ?1 AND d.deleted_at IS NULL \
     AND NOT EXISTS (SELECT 1 FROM generations n WHERE n.tenant = ?1 AND n.document = d.id \
     AND n.generation = d.newest AND n.fingerprint = ?2 AND n.status IN ('staged', 'failed')))";

@@ -272,8 +272,8 @@ impl Model {
             must!(holds, "{doc}@{generation} began although {:?}, current {current}", watch.condition);
         }
         let as_asked = match watch.as_ref().map(|watch| &watch.role) {
-            Some(Role::Put { version: wanted, .. }) => {
-                version.is(wanted) && version.embedded_title == wanted.title && version.key == wanted.key
+            Some(Role::Put { version: wanted, .. }) if version.key == wanted.key => {
+                version.is(wanted) && version.embedded_title == wanted.title
             }
             Some(Role::Patch { change, .. }) => {
                 life.exists
@@ -287,8 +287,9 @@ impl Model {
                     version.is(newest) && version.embedded_title == newest.embedded_title
                 })
             }
-            // Consumers and the like may begin generations, but not change what a document says.
-            Some(Role::Delete { .. }) | None => {
+            // Consumers and the like, an upload processed at once among them, may begin generations, but not change what
+            // a document says.
+            Some(Role::Put { .. } | Role::Delete { .. }) | None => {
                 life.exists
                     && life.bases().any(|base| version.is(base) && version.embedded_title == version.title)
             }
