@@ -172,7 +172,12 @@ impl<P: Ports> Ingest<'_, P> {
             let job = Job::Reindex { tenant: tenant.clone(), after: None, force: None };
             return self.ports.jobs().send(&[job], LOOK_AGAIN).await;
         }
-        documents.flip_tenant(tenant, next, now).await.map(drop)
+        if documents.flip_tenant(tenant, next, now).await? {
+            // Once more over all: what became outdated meanwhile, and then the end. Lost: the sweeper sends it.
+            let job = Job::Reindex { tenant: tenant.clone(), after: None, force: None };
+            let _ = self.ports.jobs().send(&[job], 0).await;
+        }
+        Ok(())
     }
 
     async fn check_dimensions(&self, embedding: &EmbeddingSettings) -> Result<()> {

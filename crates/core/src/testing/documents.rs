@@ -75,8 +75,17 @@ struct VectorRow {
     hash: String,
     state: Ledger,
     writers: u32,
+    /// Named to be deleted, and not entered again since.
+    named: bool,
     changed: Millis,
     order: u64,
+}
+
+impl VectorRow {
+    /// Written, and not about to be deleted.
+    fn is_written(&self) -> bool {
+        self.state == Ledger::Written && !self.named
+    }
 }
 
 #[derive(Debug)]
@@ -220,9 +229,10 @@ impl State {
         let known = self.vectors.get(&id);
         let before = known.map_or(0, |row| row.writers);
         let writers = if written { before.saturating_sub(1) } else { before + 1 };
-        let state =
-            if known.is_some_and(|row| row.state == Ledger::Written) { Ledger::Written } else { state };
-        let row = VectorRow { key: key.clone(), born, hash, state, writers, changed: now, order: self.next };
+        let kept = known.is_some_and(|row| row.state == Ledger::Written && !row.named);
+        let state = if kept { Ledger::Written } else { state };
+        let (key, order) = (key.clone(), self.next);
+        let row = VectorRow { key, born, hash, state, writers, named: false, changed: now, order };
         self.vectors.insert(id, row);
     }
 
@@ -570,12 +580,12 @@ impl DocumentStore for MemoryDocuments {
         let made = state
             .vectors
             .iter()
-            .filter(|(_, row)| row.key == key && row.born == generation && row.state == Ledger::Written)
+            .filter(|(_, row)| row.key == key && row.born == generation && row.is_written())
             .map(|(vector, row)| candidate(&row.hash, vector, true, true));
         let carried = state.chunks.values().filter(|chunk| chunk.key == key).filter_map(|chunk| {
             let (number, as_is) = served?;
             let row = state.vectors.get(&chunk.chunk.vector)?;
-            (chunk.generation == number && row.state == Ledger::Written)
+            (chunk.generation == number && row.is_written())
                 .then(|| candidate(&chunk.chunk.hash, &chunk.chunk.vector, as_is, row.born == generation))
         });
         let mut found: HashMap<String, Reusable> = HashMap::new();
@@ -718,7 +728,7 @@ impl DocumentStore for MemoryDocuments {
         let mut vectors: Vec<_> = state
             .vectors
             .iter()
-            .filter(|(_, row)| row.key == key && row.born == generation && row.state == Ledger::Written)
+            .filter(|(_, row)| row.key == key && row.born == generation && row.is_written())
             .map(|(vector, row)| (row.order, vector.clone()))
             .collect();
         vectors.sort_unstable();
@@ -830,6 +840,11 @@ impl DocumentStore for MemoryDocuments {
             .collect();
         objects.sort();
         objects.dedup();
+        for vector in &vectors {
+            if let Some(row) = state.vectors.get_mut(vector) {
+                row.named = true;
+            }
+        }
         Ok(Garbage { vectors, objects, generations, more })
     }
 
@@ -857,7 +872,8 @@ impl DocumentStore for MemoryDocuments {
             })
             .count();
         let forgotten: HashSet<&String> = vectors.iter().collect();
-        state.vectors.retain(|vector, row| row.key != key || !forgotten.contains(vector));
+        // What was entered again since it was named outlives the deletion: its late writer's vector may have come after it.
+        state.vectors.retain(|vector, row| row.key != key || !row.named || !forgotten.contains(vector));
         if let Some(found) = served.and_then(|served| state.generations.get_mut(&(key, served))) {
             found.deleted += gone as u64;
         }
