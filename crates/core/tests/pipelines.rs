@@ -579,6 +579,14 @@ fn texts_can_be_handed_in_to_be_embedded_later() {
 }
 
 #[test]
+fn a_database_that_was_lost_costs_no_original() {
+    let world = World::new();
+    block_on(world.ports.objects.put(&world.tenant, "originals/t/kept", b"x", "text/plain")).unwrap();
+    world.ports.clock.advance(100 * SETTLED_AFTER);
+    assert_eq!(block_on(world.ingest().sweep(60_000, true)).unwrap().objects, 0);
+}
+
+#[test]
 fn an_answer_streams_sources_text_citations_usage_and_the_end() {
     let world = World::new();
     world.put("fox.md", "# Foxes\n\nThe fox hunts mice at night.");

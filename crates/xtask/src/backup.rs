@@ -151,18 +151,20 @@ fn ensure_same_tables(header: &Header, migrations: &[String], tables: &[Table]) 
         header.migrations.join(", "),
         migrations.join(", ")
     );
-    let columns =
-        |sums: &Sums| -> Vec<String> { sums.columns.iter().map(|(name, _)| name.clone()).collect() };
-    let same = header.contents.tables.len() == tables.len()
-        && header
-            .contents
-            .tables
-            .iter()
-            .zip(tables)
-            .all(|(sums, table)| sums.table == table.name && columns(sums) == table.columns);
-    ensure!(
-        same,
-        "the database has other tables than the backup, although the migrations have the same names"
-    );
+    let shown = |name: &str, columns: Vec<&str>| format!("{name} ({})", columns.join(", "));
+    let wanted: Vec<String> = header
+        .contents
+        .tables
+        .iter()
+        .map(|sums| shown(&sums.table, sums.columns.iter().map(|(name, _)| name.as_str()).collect()))
+        .collect();
+    let found: Vec<String> = tables
+        .iter()
+        .map(|table| shown(&table.name, table.columns.iter().map(String::as_str).collect()))
+        .collect();
+    if let Some(missing) = wanted.iter().find(|table| !found.contains(table)) {
+        bail!("the migrations have the same names, but the database has no table {missing}");
+    }
+    ensure!(wanted.len() == found.len(), "the database has tables that the backup does not have");
     Ok(())
 }

@@ -96,7 +96,7 @@ pub(super) fn unclean(settled: Millis, limit: usize) -> Statement {
 pub(super) fn unreferenced(objects: &[String]) -> Statement {
     Statement::new(
         "SELECT value FROM json_each(?1) WHERE NOT EXISTS \
-         (SELECT 1 FROM generations WHERE object_key = json_each.value)",
+         (SELECT 1 FROM generations WHERE object_key = json_each.value) AND EXISTS (SELECT 1 FROM documents)",
     )
     .list(objects)
 }

@@ -394,7 +394,8 @@ pub trait DocumentStore {
     async fn overdue(&self, before: Millis, now: Millis, limit: usize) -> Result<Vec<Overdue>>;
     /// Documents with something to clean up. All tenants.
     async fn unclean(&self, settled: Millis, limit: usize) -> Result<Vec<(Tenant, DocumentId)>>;
-    /// Which of these objects no generation names. All tenants.
+    /// Which of these objects no generation names; none while the store has no document at all, not even a deleted one: it
+    /// may have been lost, and the originals are what it can be made from again. All tenants.
     async fn unreferenced(&self, objects: &[String]) -> Result<Vec<String>>;
     /// What the tenant's vectors are made with.
     async fn tenant(&self, tenant: &Tenant) -> Result<TenantState>;

@@ -972,6 +972,9 @@ impl DocumentStore for MemoryDocuments {
 
     async fn unreferenced(&self, objects: &[String]) -> Result<Vec<String>> {
         let state = self.state.borrow();
+        if state.documents.is_empty() {
+            return Ok(Vec::new());
+        }
         let known: HashSet<&str> =
             state.generations.values().map(|found| found.upload.object_key.as_str()).collect();
         Ok(objects.iter().filter(|object| !known.contains(object.as_str())).cloned().collect())

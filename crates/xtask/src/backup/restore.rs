@@ -34,9 +34,11 @@ names, and an empty database names none.
   $ wrangler deploy -c worker/ingest/wrangler.jsonc && wrangler deploy -c worker/query/wrangler.jsonc
   $ ADMIN_KEY=… cargo xtask rebuild-keywords https://ragflare-query.YOURS.workers.dev
 
-Originals: the R2 bucket as it was, or a copy made right after the backup (here: DIR/state/v3/r2). Without its original a
-document is still found and answered from, but cannot be downloaded or made anew. Objects that are newer than the backup
-are deleted by the sweeper an hour after the restore; what was uploaded since the backup has to be uploaded again.
+What was uploaded, changed or deleted since the backup has to be uploaded, changed or deleted again.
+
+Originals: the R2 bucket as it was, or a copy made right after the backup (here: DIR/state/v3/r2). A document whose original
+is gone is still found and answered from, but cannot be downloaded or made anew. Originals that are newer than the backup
+are deleted by the sweeper.
 
 Vectors: with the Vectorize index as it was, there is nothing to do; vectors that are newer than the backup stay in it and
 are never shown. With a new, empty index, or after the loss of many days: for each tenant
@@ -110,12 +112,10 @@ fn load_local(dump: &Dump, path: &Path, fresh: bool) -> Result<()> {
     }
     let work = data.path().join("restore");
     scratch::remove(&work)?;
-    let database = Database::local(data.path(), &work.join("state"))?;
-    let migration = Migration { database: database.about.clone(), config: database.config.clone() };
-    report::step("making the tables", || migrations::apply(&work, &[migration]))?;
-    let shape = database.shape()?;
-    ensure_same_tables(&dump.header, &shape.migrations, &shape.tables)?;
-    fill(&database, &shape.tables, dump, &work.join("slice.sql"))?;
+    if let Err(error) = prepare(dump, data.path(), &work) {
+        scratch::remove(&work)?;
+        return Err(error);
+    }
     // Complete and compared: now it takes the old one's place.
     if place.is_dir() {
         fs::rename(&place, work.join("old")).context("cannot put the old database aside")?;
@@ -124,14 +124,27 @@ fn load_local(dump: &Dump, path: &Path, fresh: bool) -> Result<()> {
     fs::rename(d1(&work.join("state")), &place).context("cannot put the database into place")?;
     scratch::remove(&work)?;
     let options = StackOptions::new(data.path());
-    let stack = report::step("starting the twin and the workers", || Stack::start_on(data, &options))?;
-    let rows = rebuild_keywords(&stack.url, &stack.admin_key)?;
-    stack.stop();
+    let rows = report::step("starting the twin and the workers", || Stack::start_on(data, &options))
+        .and_then(|stack| rebuild_keywords(&stack.url, &stack.admin_key))
+        .context(
+            "the rows are back, the keyword index is not\n  what to do: `cargo xtask up`, and meanwhile `cargo xtask \
+             rebuild-keywords` with the ADMIN_KEY, which is in the file admin-key of the data directory",
+        )?;
     report::line(&format!(
         "\nThe rows are back, and the keyword index of {rows} chunks. What to do about originals and vectors:\n\
          `cargo xtask restore --help`."
     ));
     Ok(())
+}
+
+/// Makes the whole database below `work`.
+fn prepare(dump: &Dump, data: &Path, work: &Path) -> Result<()> {
+    let database = Database::local(data, &work.join("state"))?;
+    let migration = Migration { database: database.about.clone(), config: database.config.clone() };
+    report::step("making the tables", || migrations::apply(work, &[migration]))?;
+    let shape = database.shape()?;
+    ensure_same_tables(&dump.header, &shape.migrations, &shape.tables)?;
+    fill(&database, &shape.tables, dump, &work.join("slice.sql"))
 }
 
 fn ensure_empty(contents: &Contents, advice: &str) -> Result<()> {
