@@ -14,7 +14,7 @@ const GUIDE: &str = include_str!("../../fixtures/lighthouse.md");
 const MARKDOWN: (&str, &str) = ("content-type", "text/markdown");
 
 struct World {
-    _stack: Stack,
+    stack: Stack,
     admin: Client,
     twin: Client,
     /// The twin has one list of faults.
@@ -27,7 +27,7 @@ impl World {
         let stack = Stack::start(&options)?;
         let admin = Client::new(&stack.url).with_key(&stack.admin_key);
         let twin = Client::new(&stack.twin_url);
-        Ok(Self { _stack: stack, admin, twin, faults: Mutex::new(()) })
+        Ok(Self { stack, admin, twin, faults: Mutex::new(()) })
     }
 
     /// While the twin does this to calls whose body holds `marker`.
@@ -62,12 +62,14 @@ fn main() -> ExitCode {
         ("a prefix of many is deleted at once", a_prefix_of_many),
         ("a form of files", a_form_of_files),
         ("forms that can't be taken", forms_that_can_not_be_taken),
+        ("as many files as a form may have", as_many_files_as_a_form_may_have),
         ("bytes with a file name", bytes_with_a_file_name),
         ("12 MB of unknown length", twelve_megabytes_of_unknown_length),
         ("uploads that are cut, refused or needless leave nothing", uploads_that_come_to_nothing),
         ("text and content come as they went", text_and_content),
         ("a re-index of one document", a_reindex_of_one_document),
         ("administration asks for its scope", administration),
+        ("no invocation goes over the limits", no_invocation_goes_over),
         ("nothing is left behind", nothing_is_left_behind),
     ];
     run(World::start, cases)
@@ -467,6 +469,22 @@ fn forms_that_can_not_be_taken(world: &World) -> Result<()> {
     Ok(())
 }
 
+fn as_many_files_as_a_form_may_have(world: &World) -> Result<()> {
+    let client = world.admin.tenant("manyfiles")?;
+    let texts: Vec<(String, String)> =
+        (0..81).map(|number| (format!("{number}.md"), guide(&format!("of rock {number}")))).collect();
+    let parts: Vec<_> =
+        texts.iter().map(|(name, text)| ("file", name.as_str(), "text/markdown", text.as_bytes())).collect();
+    ensure!(client.form("/v1/documents", &parts)?.error(400)? == "invalid_value");
+    let taken = client.form("/v1/documents", &parts[..80])?.expect(202)?;
+    ensure!(taken["documents"].as_array().map(Vec::len) == Some(80));
+    for (name, _) in &texts[..80] {
+        let document = client.wait(name)?;
+        ensure!(document["generation"] == 1 && document["error"].is_null(), "{document}");
+    }
+    Ok(())
+}
+
 fn bytes_with_a_file_name(world: &World) -> Result<()> {
     let client = world.admin.tenant("filename")?;
     let post = |query: &str, kind: &str, bytes: &[u8]| {
@@ -672,6 +690,21 @@ fn administration(world: &World) -> Result<()> {
         ensure!(world.admin.get(&format!("/v1/admin/{path}"))?.error(404)? == "not_found", "{path}");
     }
     ensure!(world.admin.delete("/v1/admin/dead-letters/4711")?.error(404)? == "not_found");
+    Ok(())
+}
+
+/// Paid plan: 128 MB of memory, 10,000 subrequests, 1,000 D1 statements per invocation (Workers and D1 limits pages).
+fn no_invocation_goes_over(world: &World) -> Result<()> {
+    let limits = [("wasm_memory_bytes", 128_000_000), ("subrequests", 10_000), ("d1_statements", 1_000)];
+    let mut most = [0; 3];
+    for line in world.stack.ledger()? {
+        for ((name, limit), most) in limits.iter().zip(&mut most) {
+            let value = number(&line["spent"][*name]);
+            ensure!(value <= *limit, "{name} = {value} > {limit}: {line}");
+            *most = value.max(*most);
+        }
+    }
+    eprintln!("most of {limits:?}: {most:?}");
     Ok(())
 }
 

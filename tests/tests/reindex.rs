@@ -137,6 +137,8 @@ fn another_embedding(_: &World) -> Result<()> {
     ensure!(done["embedding"] == *next && done["next"].is_null(), "{done}");
     ensure!(done["documents"] == 5 && done["done"] == 5, "{done}");
     admin.wait("new.md")?;
+    // The sweeper has their vectors looked at.
+    admin.post("/v1/admin/sweep?older_than=0", &json!({}))?.expect(200)?;
     let anchor = json!({"query": "Where is the anchor?", "mode": "vector", "rerank": false, "top_k": 1});
     for id in ["0.md", "1.md", "2.md", "3.md", "new.md"] {
         let document = admin.wait_for(id, |document| document["status"] == "indexed")?;

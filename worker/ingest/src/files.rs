@@ -19,8 +19,8 @@ use worker::{Request, Response, ResponseBuilder, web_sys};
 
 /// The largest form, in bytes: the runtime takes it apart in memory.
 const MAX_FORM_BYTES: u64 = 25_000_000;
-/// Files of a form at most: each costs some ten subrequests, and a form is one request.
-const MAX_FILES: usize = 100;
+/// Files of a form at most: each costs some ten D1 statements, and a request has 1,000.
+const MAX_FILES: usize = 80;
 
 /// Where a file's bytes come from.
 enum Source<'a> {
@@ -198,6 +198,6 @@ fn parts(form: &web_sys::FormData) -> Result<(Vec<web_sys::File>, Option<String>
     match files.len() {
         0 => Err(wrong("file", "is missing: the form needs at least one `file` part")),
         1..=MAX_FILES => Ok((files, metadata)),
-        _ => Err(wrong("file", "comes too often: a form has at most 100")),
+        _ => Err(wrong("file", &format!("comes too often: a form has at most {MAX_FILES}"))),
     }
 }

@@ -389,6 +389,8 @@ impl<'p, P: Ports> Batch<'p, P> {
         for (made, rows) in kept.chunks(P::Vectors::BATCH).zip(rows.chunks(P::Vectors::BATCH)) {
             if let Err(error) = self.write_vectors(open, made, rows).await {
                 self.halted = Some(error);
+                // Some of them need these vectors: all come again.
+                self.parts.clear();
                 return;
             }
         }
