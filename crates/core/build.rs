@@ -1,4 +1,5 @@
-//! Makes the tables of `tokens::wordpiece` at compile time, so that nothing is built when a worker starts:
+//! Makes the tables of `tokens::cl100k` (`tables/cl100k.rs`) and of `tokens::wordpiece` at compile time, so that
+//! little or nothing is built when a worker starts. For the latter:
 //!
 //! - `words.fst` and `suffixes.fst`: the vocabulary (`data/bge_vocab.txt`) as two byte tries, entries that begin a
 //!   word and entries that continue one (stored without their `##`), each with its token id as value;
@@ -17,6 +18,9 @@ use unicode_categories::UnicodeCategories as _;
 use unicode_normalization_alignments::UnicodeNormalization as _;
 use unicode_normalization_alignments::char::canonical_combining_class;
 
+#[path = "tables/cl100k.rs"]
+mod cl100k;
+
 /// Codes of `chars.rs`; `tokens::wordpiece` knows the same ones by the constants written there.
 const DROP: u16 = 0;
 const SPACE: u16 = 1;
@@ -29,6 +33,7 @@ const PAGE: usize = 128;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=tables/cl100k.rs");
     println!("cargo::rerun-if-changed=data/bge_vocab.txt");
     let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let out = Path::new(&out);
@@ -48,6 +53,8 @@ fn main() {
 
     check_order_is_irrelevant(&vocabulary);
     write_chars(&out.join("chars.rs"));
+
+    cl100k::write(out);
 }
 
 fn write_fst(path: &Path, entries: &BTreeMap<&str, u64>) {

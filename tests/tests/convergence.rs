@@ -214,7 +214,7 @@ impl<'w> Sequence<'w> {
                 Err(error) => self.log.push(format!("failed: {error:#}")),
             }
             done?;
-            let pause = if self.random.percent(15) {
+            let pause = if self.random.percent(25) {
                 self.random.millis(1000, 2500)
             } else {
                 self.random.millis(0, 300)
@@ -263,9 +263,11 @@ impl<'w> Sequence<'w> {
         let own = &mut self.entries[nth].sections;
         if own.is_empty() || random.percent(15) {
             *own = (0..=random.below(9)).map(|_| random.below(many)).collect();
-        } else if random.percent(6) {
-            // More than a part's worth.
-            *own = (0..105 + random.below(60)).map(|_| random.below(many)).collect();
+        } else if random.percent(8) {
+            // More than a part takes, and often more than a call of the model; some of it says the same again.
+            *own = (0..110 + random.below(100))
+                .map(|place| if place % 4 == 0 { 0 } else { many * (place + 1) } + random.below(many))
+                .collect();
         }
         for _ in 0..=random.below(2) {
             let place = random.below(own.len());
@@ -281,7 +283,11 @@ impl<'w> Sequence<'w> {
             if media_type(IDS[nth]) == "text/markdown" {
                 let _ = write!(text, "## Section {section}\n\n");
             }
-            let _ = write!(text, "{}\n\n", self.sections[*section]);
+            let _ = write!(text, "{}", self.sections[section % many]);
+            if *section >= many {
+                let _ = write!(text, " That is number {section}.");
+            }
+            text.push_str("\n\n");
         }
         let title = random.percent(50).then(|| format!("Title {}", random.below(3)));
         State { text, uploaded_title: title.clone(), title, metadata: metadata(random) }
@@ -650,7 +656,7 @@ fn supervise(
             totals.add(&twin)?;
             return Ok((stack, totals));
         }
-        thread::sleep(random.millis(800, 4500));
+        thread::sleep(random.millis(800, 6500));
         totals.add(&twin)?;
         totals.kills += 1;
         totals.kills_midway += usize::from(busy());
@@ -695,7 +701,8 @@ fn compare(stack: &Stack, world: &World, sequences: &[Sequence<'_>]) -> Result<(
         Ok((held, vectors))
     };
     let parts: Vec<(usize, BTreeSet<String>)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..TOGETHER).map(|_| scope.spawn(work)).collect();
+        // They wait most of the time.
+        let workers: Vec<_> = (0..2 * TOGETHER).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().expect("a thread panicked")).collect::<Result<_>>()
     })?;
     let held = parts.iter().map(|(held, _)| held).sum();
@@ -719,14 +726,18 @@ fn compare_tenant(
     let client = Client::new(&stack.url).with_key(&sequence.key);
     let held = sequence.held(&client)?;
     let fresh = Client::new(&stack.url).with_key(&world.tenant(&format!("{}-fresh", sequence.tenant))?);
+    let settled = |document: &Value| document["status"] == "indexed" && document["pending"].is_null();
     for (id, state) in &held {
         accepted(&state.put(&fresh, id, &[])?)?;
-        let settled = |document: &Value| document["status"] == "indexed" && document["pending"].is_null();
+    }
+    for (id, state) in &held {
         fresh.wait_for(id, settled)?;
         if state.title != state.uploaded_title {
             accepted(&fresh.patch(&format!("/v1/documents/{id}"), &json!({"title": state.title}))?)?;
-            fresh.wait_for(id, |document| settled(document) && document["title"] == json!(state.title))?;
         }
+    }
+    for (id, state) in &held {
+        fresh.wait_for(id, |document| settled(document) && document["title"] == json!(state.title))?;
     }
     let mut vectors = BTreeSet::new();
     for id in held.keys() {

@@ -179,10 +179,6 @@ fn what_was_given_up_is_replayed(world: &World) -> Result<()> {
     ensure!(replay(&letters[2])?.expect(200)?["replayed"] == false);
     ensure!(replay(&letters[2])?.error(404)? == "not_found");
     world.letters_with("\"lost.md\"", 0)?;
-    // A forced re-index is nobody's to repeat but the operator's.
-    world.message("DEAD", &json!({"job": "reindex", "tenant": "given-up", "force": 4711}).to_string())?;
-    let letters = world.letters_with("4711", 1)?;
-    ensure!(replay(&letters[0])?.expect(200)?["replayed"] == true);
     // Messages that the sweeper sends again leave no letter.
     world.message(
         "DEAD",

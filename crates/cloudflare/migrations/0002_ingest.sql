@@ -51,6 +51,8 @@ ALTER TABLE tenants ADD COLUMN embedding TEXT;
 ALTER TABLE tenants ADD COLUMN next TEXT;
 ALTER TABLE tenants ADD COLUMN next_fingerprint TEXT;
 ALTER TABLE tenants ADD COLUMN reindexing INTEGER;
+-- Since when also what is up to date.
+ALTER TABLE tenants ADD COLUMN reindex_force INTEGER;
 CREATE INDEX tenants_reindexing ON tenants (reindexing) WHERE reindexing IS NOT NULL;
 
 -- A chunk and its keyword row come and go together: chunks are written through this view, whose `keywords` only the index

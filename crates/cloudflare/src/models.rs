@@ -34,7 +34,12 @@ fn fault(service: &'static str, error: &AiError) -> Error {
         RetryClass::Backoff | RetryClass::Once => Retry::Backoff,
         RetryClass::AfterMidnightUtc => Retry::AfterMidnightUtc,
     };
-    Error::Service { service, retry, code: error.code(), message: error.to_string() }
+    // Without a code, the status tells a refusal of the input from one of the account.
+    let status = match error {
+        AiError::Platform { code: None, status, .. } => Some(u32::from(*status)),
+        _ => None,
+    };
+    Error::Service { service, retry, code: error.code().or(status), message: error.to_string() }
 }
 
 /// The embedding model.

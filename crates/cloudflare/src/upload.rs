@@ -68,32 +68,45 @@ pub async fn store_stream(
     stored
 }
 
+/// A request's body whose length is not known, left on the runtime's side.
+///
+/// # Errors
+/// 413 above `limit` bytes, 400 when the client breaks off.
+pub async fn read_body(request: &Request, limit: u32) -> Result<Uint8Array, ApiError> {
+    let Some(body) = request.inner().body() else { return Ok(Uint8Array::new_with_length(0)) };
+    let reader = reader(&body).map_err(broken)?;
+    let read = read(&reader, limit + 1).await.map_err(broken)?;
+    if read.length() > limit {
+        let _ = call(&reader, "cancel", &[]).await;
+        return Err(too_large(u64::from(limit)));
+    }
+    Ok(read)
+}
+
 async fn copy(
     body: &JsValue,
     length: Option<u64>,
     parts: &mut Parts<'_>,
     limit: u64,
 ) -> Result<Stored, ApiError> {
-    let mode = object(&[("mode", "byob".into())]).map_err(broken)?;
-    let reader = method(body, "getReader", &[mode]).map_err(broken)?;
+    let reader = reader(body).map_err(broken)?;
     let digest = digest_stream().map_err(broken)?;
     let hasher = method(&digest, "getWriter", &[]).map_err(broken)?;
     let room = length.map_or(PART, |length| u64::from(PART).min(length) as u32);
     let mut bytes = 0;
     loop {
-        // Less than asked for only where the body ends.
-        let buffer: JsValue = Uint8Array::new_with_length(room).into();
-        let read = call(&reader, "readAtLeast", &[room.into(), buffer]).await.map_err(broken)?;
-        let piece: JsValue = Reflect::get(&read, &"value".into()).map_err(broken)?;
-        let Some(piece) = piece.dyn_ref::<Uint8Array>().filter(|piece| piece.length() > 0) else { break };
+        let piece = read(&reader, room).await.map_err(broken)?;
+        if piece.length() == 0 {
+            break;
+        }
         bytes += u64::from(piece.length());
         if bytes > limit {
             let _ = call(&reader, "cancel", &[]).await;
             return Err(too_large(limit));
         }
-        call(&hasher, "write", &[piece.into()]).await.map_err(broken)?;
+        call(&hasher, "write", &[(&piece).into()]).await.map_err(broken)?;
         let last = piece.length() < room || length == Some(bytes);
-        parts.add(piece, last).await.map_err(refused)?;
+        parts.add(&piece, last).await.map_err(refused)?;
         if last {
             break;
         }
@@ -190,6 +203,17 @@ fn digest_stream() -> Result<JsValue, JsValue> {
     let crypto = Reflect::get(&js_sys::global(), &"crypto".into())?;
     let class: Function = Reflect::get(&crypto, &"DigestStream".into())?.dyn_into()?;
     Reflect::construct(&class, &Array::of1(&"SHA-256".into()))
+}
+
+fn reader(body: &JsValue) -> Result<JsValue, JsValue> {
+    method(body, "getReader", &[object(&[("mode", "byob".into())])?])
+}
+
+/// So many bytes; less only where the body ends.
+async fn read(reader: &JsValue, bytes: u32) -> Result<Uint8Array, JsValue> {
+    let buffer = Uint8Array::new_with_length(bytes);
+    let read = call(reader, "readAtLeast", &[bytes.into(), buffer.into()]).await?;
+    Ok(Reflect::get(&read, &"value".into())?.dyn_into().unwrap_or_else(|_| Uint8Array::new_with_length(0)))
 }
 
 fn object(fields: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {

@@ -69,6 +69,9 @@ impl Index {
     }
 }
 
+/// Codes by which Vectorize refuses an input (seen in public reports: of a dimension, an id, a body).
+const REFUSALS: std::ops::RangeInclusive<u32> = 40_001..=40_040;
+
 fn fault(error: &VectorizeError) -> Error {
     let passing = matches!(
         error,
@@ -85,6 +88,10 @@ fn fault(error: &VectorizeError) -> Error {
         _ if busy => Retry::Busy,
         // Another invocation has subrequests of its own; what has no code is no refusal of the input.
         _ if passing => Retry::Backoff,
+        // The binding hides the status: what is not known to be a refusal of the input may pass.
+        _ if matches!(error, VectorizeError::Platform { code: Some(code), .. } if !REFUSALS.contains(code)) => {
+            Retry::Backoff
+        }
         RetryClass::Never => Retry::Never,
         RetryClass::AfterMidnightUtc => Retry::AfterMidnightUtc,
         RetryClass::Backoff | RetryClass::Once => Retry::Backoff,

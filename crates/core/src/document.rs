@@ -267,8 +267,7 @@ impl Document {
         moving(self.status) || self.pending.as_ref().is_some_and(|pending| moving(pending.status))
     }
 
-    /// The generation that `If-Match` is compared with, and that changes start from: the newest, or the one served when the
-    /// newest failed.
+    /// The generation that `If-Match` is compared with: the newest, or the one served when the newest failed.
     pub fn current(&self) -> Generation {
         match (&self.pending, self.generation) {
             (Some(pending), Some(served)) if pending.status == Status::Failed => served,

@@ -89,7 +89,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 return Ok(deleted);
             }
         }
-        Err(register::contended(documents.get(tenant, id).await?.as_ref()))
+        Err(register::contended(condition, documents.get(tenant, id).await?.as_ref()))
     }
 
     /// [`Self::delete`] of all documents whose ids begin so; returns how many.

@@ -5,7 +5,7 @@
 use futures::StreamExt;
 use futures::executor::block_on;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
-use ragflare_core::document::{Document, DocumentId, Metadata, Status};
+use ragflare_core::document::{Document, DocumentId, Failure, Metadata, Status};
 use ragflare_core::identity::content_hash;
 use ragflare_core::ingest::{
     Change, Ingest, NewUpload, Outcome, PART_CHUNKS, Precondition, Registered, Reindex, SETTLED_AFTER,
@@ -541,6 +541,43 @@ fn a_forced_reindex_brings_lost_vectors_back() {
     assert_eq!(world.embedded(), 2);
     let again = world.register("a", b"the fox", "text/markdown", Metadata::new());
     assert!(matches!(again, Registered::Unchanged(_)), "{again:?}");
+}
+
+#[test]
+fn a_forced_reindex_outlives_a_sweep_and_a_lost_message() {
+    let world = World::new();
+    for number in 0..120 {
+        world.put(&format!("d{number:03}"), &format!("text {number}"));
+    }
+    block_on(world.ingest().reindex(&world.tenant, &Reindex { force: true, document: None })).unwrap();
+    world.ports.jobs.jobs.borrow_mut().clear();
+    block_on(world.ingest().sweep(0, false)).unwrap();
+    world.deliver();
+    let generation = |number: u32| world.get(&format!("d{number:03}")).unwrap().generation;
+    assert!((0..120).all(|number| generation(number) == Some(2)));
+    let (state, _) = block_on(world.ingest().reindex_progress(&world.tenant)).unwrap();
+    assert!(!state.reindexing && state.force.is_none());
+}
+
+#[test]
+fn a_reindex_starts_from_the_last_upload_although_it_failed() {
+    let world = World::new();
+    world.put("a", "the fox");
+    world.register("a", b"the owl", "text/markdown", Metadata::new());
+    let failure = Failure { code: "retries_exhausted".into(), message: "again and again".into() };
+    block_on(world.ports.documents.fail(&world.tenant, &document("a"), 2, &failure, 0)).unwrap();
+    world.deliver();
+    assert_eq!(world.get("a").unwrap().generation, Some(1));
+    block_on(world.ingest().reindex(&world.tenant, &Reindex { force: true, document: None })).unwrap();
+    world.deliver();
+    assert_eq!(world.search(&query("owl")), ["a"]);
+    // Bytes that can't be read are not tried again.
+    world.register("a", b"\xff", "text/plain", Metadata::new());
+    world.deliver();
+    block_on(world.ingest().reindex(&world.tenant, &Reindex { force: true, document: None })).unwrap();
+    world.deliver();
+    assert_eq!(world.search(&query("owl")), ["a"]);
+    assert_eq!(world.status("a"), Some(Status::Searchable));
 }
 
 #[test]

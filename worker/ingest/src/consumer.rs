@@ -64,6 +64,8 @@ const WINDOW: u64 = 1024 * 1024;
 const RETRY_AFTER: u32 = 10;
 /// Seconds before a job comes again when a service is out of capacity; as often as it takes.
 const BUSY_AFTER: u32 = 30;
+/// Seconds before a dead letter comes again that could not be kept.
+const BURY_AFTER: u32 = 600;
 /// Seconds before the next look whether vectors are visible.
 const LOOK_AGAIN: u32 = 5;
 /// Statements that a slice of a clean-up costs at most.
@@ -92,7 +94,14 @@ pub(crate) async fn consume(invocation: &Invocation, batch: &MessageBatch<String
     for message in batch.raw_iter() {
         let body = text_of(&message);
         if batch.queue().ends_with("-dead") {
-            settle(invocation, &message, None, bury(invocation, &body).await).await;
+            match bury(invocation, &body).await {
+                Ok(()) => message.ack(),
+                // Nothing keeps it when its retries are used up: 100 of them last a night.
+                Err(error) => {
+                    worker::console_error!("to be kept later: {error}");
+                    later(&message, BURY_AFTER);
+                }
+            }
             continue;
         }
         match serde_json::from_str(&body) {
@@ -241,7 +250,7 @@ async fn bury(invocation: &Invocation, body: &str) -> Result<(), Error> {
     let now = platform.clock().now();
     match serde_json::from_str(body) {
         // The sweeper sends it again as long as it is needed.
-        Ok(Job::Confirm { .. } | Job::Clean { .. } | Job::Reindex { force: None, .. }) => return Ok(()),
+        Ok(Job::Confirm { .. } | Job::Clean { .. } | Job::Reindex { .. }) => return Ok(()),
         Ok(Job::Process { tenant, document, generation, .. }) => {
             if letters.times(body).await? + 1 >= BURIALS {
                 let failure = Failure {
@@ -251,7 +260,7 @@ async fn bury(invocation: &Invocation, body: &str) -> Result<(), Error> {
                 platform.documents().fail(&tenant, &document, generation, &failure, now).await?;
             }
         }
-        Ok(Job::Reindex { .. }) | Err(_) => {}
+        Err(_) => {}
     }
     letters.keep(body, now).await
 }

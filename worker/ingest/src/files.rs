@@ -6,10 +6,10 @@ use ragflare_cloudflare::core::identity::object_key;
 use ragflare_cloudflare::core::ingest::{NewUpload, Precondition, Registered};
 use ragflare_cloudflare::core::ports::Ports;
 use ragflare_cloudflare::core::{Error, Tenant};
-use ragflare_cloudflare::http::{ApiError, content_length, json, media_type, read_bytes, refuse_encoding};
+use ragflare_cloudflare::http::{ApiError, content_length, json, media_type, refuse_encoding};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::random;
-use ragflare_cloudflare::upload::{Stored, id_of, store, store_stream};
+use ragflare_cloudflare::upload::{Stored, id_of, read_body, store, store_stream};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use worker::js_sys::{Promise, try_iter};
@@ -170,10 +170,12 @@ async fn read_form(request: &mut Request) -> Result<web_sys::FormData, ApiError>
         request.inner().form_data().map_err(malformed)?
     } else {
         // Of unknown length: it is read here, so that it can be refused as soon as it is too long.
-        let bytes = read_bytes(request, MAX_FORM_BYTES as usize).await?;
-        let content_type = request.headers().get("content-type")?.unwrap_or_default();
-        let reply = ResponseBuilder::new().with_header("content-type", &content_type)?.fixed(bytes);
-        web_sys::Response::from(reply).form_data().map_err(malformed)?
+        let bytes = read_body(request, MAX_FORM_BYTES as u32).await?;
+        let init = web_sys::ResponseInit::new();
+        init.set_headers(&request.inner().headers());
+        web_sys::Response::new_with_opt_js_u8_array_and_init(Some(&bytes), &init)
+            .and_then(|form| form.form_data())
+            .map_err(malformed)?
     };
     Ok(JsFuture::from(read).await.map_err(malformed)?.unchecked_into())
 }

@@ -3,7 +3,6 @@
 use super::rows::{
     DOCUMENT_COLUMNS, DOCUMENT_JOINS, DocumentRow, LostRow, MaybeText, Number, OutdatedRow, OverdueRow,
     OwnerRow, PartRow, ReusableRow, ServedRow, TenantRow, Text, UPLOAD_COLUMNS, UploadRow, WorkRow,
-    WrittenRow,
 };
 use super::statement::{about, of};
 use super::{Database, Reply, Statement, chunks, garbage, generations, optional, rows, tenants, vectors};
@@ -402,28 +401,29 @@ impl DocumentStore for D1Documents {
         &self,
         tenant: &Tenant,
         next: Option<&EmbeddingSettings>,
+        force: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
-        self.database.batch(tenants::start_reindex(tenant, next, now)).await.map(drop)
+        self.database.batch(tenants::start_reindex(tenant, next, force, now)).await.map(drop)
     }
 
-    async fn end_reindex(&self, tenant: &Tenant) -> Result<()> {
-        self.database.run(tenants::end_reindex(tenant)).await
+    async fn end_reindex(&self, tenant: &Tenant, force: Option<Millis>) -> Result<()> {
+        self.database.run(tenants::end_reindex(tenant, force)).await
     }
 
     async fn ready(
         &self,
         tenant: &Tenant,
         next: &EmbeddingSettings,
+        since: Millis,
         limit: usize,
-    ) -> Result<Option<(Vec<String>, Millis)>> {
-        let replies = self.database.batch(tenants::ready(tenant, next, limit)).await?;
-        if !is_true(first(&replies[0])?) {
+    ) -> Result<Option<Vec<String>>> {
+        let replies = self.database.batch(tenants::ready(tenant, next, since, limit)).await?;
+        if !rows::<Number>(&replies[0])?.first().is_some_and(|flag| flag.value == 1) {
             return Ok(None);
         }
-        let written: Vec<WrittenRow> = rows(&replies[1])?;
-        let last = written.first().map_or(0, |row| row.changed_at);
-        Ok(Some((written.into_iter().map(|row| row.id).collect(), last)))
+        let written: Vec<Text> = rows(&replies[1])?;
+        Ok(Some(written.into_iter().map(|row| row.value).collect()))
     }
 
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {

@@ -27,13 +27,6 @@ pub(super) struct MaybeText {
     pub(super) value: Option<String>,
 }
 
-/// A vector that was written.
-#[derive(Debug, Deserialize)]
-pub(super) struct WrittenRow {
-    pub(super) id: String,
-    pub(super) changed_at: Millis,
-}
-
 /// The columns of an [`UploadRow`], of a generation.
 pub(super) const UPLOAD_COLUMNS: &str = "object_key, title, embedded_title, media_type, bytes, content_hash, metadata, \
     settings, fingerprint, fields";
@@ -276,6 +269,7 @@ pub(super) struct TenantRow {
     embedding: Option<String>,
     next: Option<String>,
     reindexing: u8,
+    reindex_force: Option<Millis>,
 }
 
 impl TenantRow {
@@ -291,7 +285,7 @@ impl TenantRow {
             (None, None) => None,
         };
         let next = self.next.as_deref().map(parsed).transpose()?;
-        Ok(TenantState { embedding, next, reindexing: self.reindexing != 0 })
+        Ok(TenantState { embedding, next, reindexing: self.reindexing != 0, force: self.reindex_force })
     }
 }
 

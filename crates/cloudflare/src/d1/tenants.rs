@@ -8,7 +8,8 @@ use ragflare_core::identity::Fingerprint;
 use ragflare_core::settings::{EmbeddingSettings, Pooling};
 
 /// The columns of [`super::rows::TenantRow`].
-const COLUMNS: &str = "fingerprint, embedding, next, reindexing IS NOT NULL AS reindexing";
+const COLUMNS: &str = "fingerprint, embedding, next, reindexing IS NOT NULL AS reindexing, \
+    reindex_force";
 
 /// Whether the tenant `?1` has the fingerprint `?2`.
 const FLIPPED: &str = "EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1 AND fingerprint = ?2)";
@@ -33,20 +34,24 @@ pub(super) fn adopt(tenant: &Tenant, configured: &EmbeddingSettings) -> Statemen
 pub(super) fn start_reindex(
     tenant: &Tenant,
     next: Option<&EmbeddingSettings>,
+    force: Option<Millis>,
     now: Millis,
 ) -> Vec<Statement> {
     let fingerprint = next.map(EmbeddingSettings::fingerprint);
     vec![
         Statement::new(
-            "INSERT INTO tenants (tenant, next, next_fingerprint, reindexing) VALUES (?1, ?2, ?3, ?4) \
+            "INSERT INTO tenants (tenant, next, next_fingerprint, reindexing, reindex_force) \
+             VALUES (?1, ?2, ?3, ?4, nullif(?5, 0)) \
              ON CONFLICT (tenant) DO UPDATE SET \
              next = iif(fingerprint IS excluded.next_fingerprint, NULL, excluded.next), \
-             next_fingerprint = nullif(excluded.next_fingerprint, fingerprint), reindexing = excluded.reindexing",
+             next_fingerprint = nullif(excluded.next_fingerprint, fingerprint), reindexing = excluded.reindexing, \
+             reindex_force = coalesce(excluded.reindex_force, reindex_force)",
         )
         .bind(tenant.as_str())
         .bind(optional(next.map(json).as_deref()))
         .bind(optional(fingerprint.as_ref().map(Fingerprint::as_str)))
-        .number(now),
+        .number(now)
+        .number(force.unwrap_or_default()),
         Statement::new(format!(
             "UPDATE generations SET status = 'stale', not_before = 0, waiting_code = NULL, \
              waiting_message = NULL WHERE tenant = ?1 AND (status = 'staged' OR status IN {OPEN_STATUS}) \
@@ -57,9 +62,13 @@ pub(super) fn start_reindex(
     ]
 }
 
-pub(super) fn end_reindex(tenant: &Tenant) -> Statement {
-    Statement::new("UPDATE tenants SET reindexing = NULL WHERE tenant = ?1 AND next IS NULL")
-        .bind(tenant.as_str())
+pub(super) fn end_reindex(tenant: &Tenant, force: Option<Millis>) -> Statement {
+    Statement::new(
+        "UPDATE tenants SET reindexing = NULL, reindex_force = NULL WHERE tenant = ?1 AND next IS NULL \
+         AND reindex_force IS nullif(?2, 0)",
+    )
+    .bind(tenant.as_str())
+    .number(force.unwrap_or_default())
 }
 
 /// Whether every living document of tenant `?1` is staged or failed with the fingerprint `?2`, its next one. As long as any
@@ -70,18 +79,26 @@ const READY: &str = "EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1 AND next_fi
     AND NOT EXISTS (SELECT 1 FROM generations n WHERE n.tenant = ?1 AND n.document = d.id \
     AND n.generation = d.newest AND n.fingerprint = ?2 AND n.status IN ('staged', 'failed')))";
 
-/// The first statement gives whether the tenant is ready, the second ids and times.
-pub(super) fn ready(tenant: &Tenant, next: &EmbeddingSettings, limit: usize) -> Vec<Statement> {
+/// The first statement gives whether the tenant is ready, the second ids. Only what was written of late is looked at, of
+/// whatever tenant: all that is staged may be millions.
+pub(super) fn ready(
+    tenant: &Tenant,
+    next: &EmbeddingSettings,
+    since: Millis,
+    limit: usize,
+) -> Vec<Statement> {
     let fingerprint = next.fingerprint();
     let about = |sql: String| Statement::new(sql).bind(tenant.as_str()).bind(fingerprint.as_str());
     vec![
         about(format!("SELECT {READY} AS value")),
-        about(format!(
-            "SELECT v.id, v.changed_at FROM generations g CROSS JOIN vectors v ON v.tenant = g.tenant \
-             AND v.document = g.document WHERE {READY} AND g.status = 'staged' AND g.tenant = ?1 \
-             AND g.fingerprint = ?2 AND v.born = g.generation AND +v.state = 'written' \
-             ORDER BY v.changed_at DESC LIMIT ?3"
-        ))
+        about(
+            "SELECT v.id AS value FROM vectors v INDEXED BY vectors_by_state CROSS JOIN generations g \
+             ON g.tenant = v.tenant AND g.document = v.document AND g.generation = v.born \
+             WHERE v.state = 'written' AND v.changed_at > ?3 AND v.tenant = ?1 AND g.status = 'staged' \
+             AND g.fingerprint = ?2 ORDER BY v.changed_at DESC LIMIT ?4"
+                .into(),
+        )
+        .number(since)
         .number(limit as u64),
     ]
 }

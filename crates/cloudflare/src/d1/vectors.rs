@@ -88,7 +88,7 @@ pub(super) fn last(tenant: &Tenant, id: &DocumentId, generation: Generation, lim
     // Of those written at once, the last by position.
     of(
         "SELECT v.id AS value FROM documents d CROSS JOIN vectors v ON v.tenant = d.tenant AND v.document = d.id \
-         WHERE d.tenant = ?1 AND d.id = ?2 AND d.served = ?3 AND v.born = ?3 AND +v.state = 'written' \
+         WHERE d.tenant = ?1 AND d.id = ?2 AND d.served = ?3 AND +v.state = 'written' \
          ORDER BY v.changed_at DESC, (SELECT max(c.ordinal) FROM chunks c WHERE c.vector = v.id) DESC LIMIT ?4",
         tenant,
         id,

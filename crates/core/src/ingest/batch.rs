@@ -15,10 +15,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Parts held back before what is ready is written.
 const PARTS: usize = 8;
+/// How often vectors to be copied are looked for in vain before their texts are embedded: some ten minutes.
+const COPY_PATIENCE: u32 = 6;
 /// How often texts that were handed in are asked for in vain before they are embedded at once: some two hours.
 const PATIENCE: u32 = 16;
-/// Workers AI's refusals that no other input would change: of a model, an account, a plan (FACTS, errors).
-const NOT_THE_INPUT: [u32; 11] = [3023, 3039, 3041, 3042, 5005, 5007, 5016, 5018, 5019, 5035, 7000];
+/// Refusals of an input: Workers AI's codes, or, without one, the status. Any other is of a model, an account or a plan, and
+/// no other text would change it.
+const OF_THE_INPUT: [u32; 8] = [3003, 3006, 3030, 5004, 5006, 400, 413, 422];
 
 /// A text to be embedded.
 struct Fresh {
@@ -269,7 +272,8 @@ impl<'p, P: Ports> Batch<'p, P> {
         }
         if !missing.is_empty() {
             let served = self.ports.documents().get(self.tenant, &document.id).await?;
-            if served.is_some_and(|served| served.status == Status::Searchable) {
+            let patient = document.work.postponed < COPY_PATIENCE;
+            if patient && served.is_some_and(|served| served.status == Status::Searchable) {
                 let message = "the vectors to be copied are not visible yet".into();
                 let now = self.ports.clock().now();
                 document.waiting = Some(wait(document.work.postponed, "vectors_not_visible", message, now));
@@ -489,5 +493,12 @@ impl<'p, P: Ports> Batch<'p, P> {
 /// Whether other texts might be taken.
 fn blames_input(error: &Error) -> bool {
     error.retry() == Retry::Never
-        && !matches!(error, Error::Service { code: Some(code), .. } if NOT_THE_INPUT.contains(code))
+        && matches!(error, Error::Service { code, .. } if code.is_none_or(|code| OF_THE_INPUT.contains(&code)))
+}
+
+/// Whether no document could be embedded now, whatever is in it.
+pub(super) fn is_of_the_account(error: &Error) -> bool {
+    error.retry() == Retry::Never
+        && !blames_input(error)
+        && matches!(error, Error::Service { service: "embedder", .. })
 }

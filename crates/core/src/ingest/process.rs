@@ -156,6 +156,8 @@ impl<'a, P: Ports> Ingest<'a, P> {
         let resumable = work.resume.as_ref().is_none_or(|json| serde_json::from_str::<Resume>(json).is_ok());
         if settings != work.upload.settings || fields != plain_fields(&work.upload) || !resumable {
             // The worker was deployed anew since the upload: parts cut by other rules do not fit together.
+            let mark = work.upload.fields.find('~').map_or("", |at| &work.upload.fields[at..]);
+            let fields = fields + mark;
             documents.restart(tenant, id, generation, &settings, &fields).await.map_err(Err)?;
             let Some(again) = claim().await.map_err(Err)? else { return Ok(None) };
             work = again;
@@ -402,6 +404,11 @@ impl<'a, P: Ports> Ingest<'a, P> {
                     until: (now / DAY + 1) * DAY,
                 };
                 self.postpone(target, Status::Parked, &waiting).await
+            }
+            Retry::Never if super::batch::is_of_the_account(&error) => {
+                // A model, an account or a plan is at fault: every document would fail, and none has to once that is mended.
+                let waiting = target.waiting("embedder_refused", error.to_string(), now);
+                self.postpone(target, Status::Queued, &waiting).await
             }
             Retry::Never => {
                 let failure = failure(error);

@@ -3,8 +3,11 @@
 use super::{GROWTH, Ingest, pending_generation, plain_fields};
 use crate::document::{Counts, Document, DocumentId, Generation, Metadata, Millis, Pending, Status, Upload};
 use crate::ports::{DocumentStore, JobQueue, ObjectStore, Ports};
-use crate::{Error, Result, Tenant};
+use crate::{Error, Result, Retry, Tenant};
 
+/// Failures that the same bytes will have again.
+const OF_THE_BYTES: [&str; 6] =
+    ["not_utf8", "no_text", "unsupported_type", "embedding_refused", "original_missing", "original_changed"];
 /// How often a conditional write is tried again when another one came in between.
 pub(super) const TRIES: usize = 5;
 
@@ -142,7 +145,7 @@ impl<P: Ports> Ingest<'_, P> {
                 return Ok(None);
             };
             condition.check(Some(&before))?;
-            let Some(mut upload) = documents.upload(tenant, id, before.current()).await? else { continue };
+            let Some(mut upload) = documents.upload(tenant, id, latest(&before)).await? else { continue };
             let title = change.title.clone().unwrap_or_else(|| upload.title.clone());
             let metadata = change.metadata.clone().unwrap_or_else(|| upload.metadata.clone());
             if title == upload.title && metadata == upload.metadata {
@@ -152,6 +155,7 @@ impl<P: Ports> Ingest<'_, P> {
             (upload.title, upload.metadata) = (title, metadata);
             upload.settings = self.settings.ingest_hash();
             fingerprint.as_str().clone_into(&mut upload.fingerprint);
+            self.check_room(upload.bytes).await?;
             let now = self.now();
             let begun = documents.begin(tenant, id, &upload, Some(before.newest), now).await?;
             let Some(generation) = begun else { continue };
@@ -160,7 +164,7 @@ impl<P: Ports> Ingest<'_, P> {
             let _ = self.ports.jobs().send(&[job], 0).await;
             return Ok(Some(Registered::Queued(queued(Some(before), id, upload, generation, now))));
         }
-        Err(contended(documents.get(tenant, id).await?.as_ref()))
+        Err(contended(condition, documents.get(tenant, id).await?.as_ref()))
     }
 
     /// Tries a generation that failed once more, as a new one: ids of vectors that were deleted must not return. One that is
@@ -260,12 +264,12 @@ impl<P: Ports> Ingest<'_, P> {
                 return Ok((Registered::Queued(document), Some(generation)));
             }
         }
-        Err(contended(documents.get(tenant, id).await?.as_ref()))
+        Err(contended(condition, documents.get(tenant, id).await?.as_ref()))
     }
 
     /// # Errors
     /// [`Error::Full`] while there is still room to delete and to finish what was accepted.
-    async fn check_room(&self, bytes: u64) -> Result<()> {
+    pub(super) async fn check_room(&self, bytes: u64) -> Result<()> {
         let Some((size, waiting)) = self.ports.documents().size().await? else { return Ok(()) };
         let allowed = self.settings.ingest.database_bytes / 10 * 9;
         let used = size.saturating_add(waiting.saturating_mul(GROWTH));
@@ -277,9 +281,23 @@ impl<P: Ports> Ingest<'_, P> {
     }
 }
 
+/// The generation whose upload a change or a re-index starts from: the newest, whatever was served before it; but if its
+/// bytes are at fault, which would only fail again, the one served.
+pub(super) fn latest(document: &Document) -> Generation {
+    let failure = document.pending.as_ref().and_then(|pending| pending.error.as_ref());
+    match (failure, document.generation) {
+        (Some(failure), Some(served)) if OF_THE_BYTES.contains(&failure.code.as_str()) => served,
+        _ => document.newest,
+    }
+}
+
 /// A conditional write that others kept coming before.
-pub(super) fn contended(document: Option<&Document>) -> Error {
-    Error::Precondition { current: document.map_or(0, Document::current) }
+pub(super) fn contended(condition: &Precondition, document: Option<&Document>) -> Error {
+    if *condition != Precondition::None {
+        return Error::Precondition { current: document.map_or(0, Document::current) };
+    }
+    let message = "the document changes faster than it can be changed".into();
+    Error::Service { service: "database", retry: Retry::Busy, code: None, message }
 }
 
 /// Whether both give the same generation, wherever their originals are.

@@ -1,7 +1,7 @@
 //! Documents made with other settings are made anew, beside what is served.
 
 use super::Ingest;
-use super::register::alike;
+use super::register::{alike, latest};
 use crate::document::{DocumentId, Generation, Millis, Upload};
 use crate::ports::{DocumentStore, Job, JobQueue, ListQuery, Ports, Progress, TenantState, VectorIndex};
 use crate::settings::EmbeddingSettings;
@@ -12,6 +12,8 @@ const DOCUMENTS: usize = 50;
 
 /// Seconds before the next look whether vectors are visible.
 const LOOK_AGAIN: u32 = 5;
+/// Seconds before a re-index looks whether there is room again.
+const NO_ROOM: u32 = 600;
 /// Vectors that do not show after that long are not waited for (Vectorize: p99 below 2 minutes).
 const VISIBLE_AFTER: Millis = 10 * 60 * 1000;
 
@@ -48,13 +50,13 @@ impl<P: Ports> Ingest<'_, P> {
                 return Err(Error::invalid("document", format!("there is no `{id}`")));
             };
             let embedding = state.embedding.as_ref().unwrap_or(configured);
-            let job = self.renew(tenant, id, found.newest, found.current(), embedding, force, false).await?;
+            let job = self.renew(tenant, id, found.newest, latest(&found), embedding, force, false).await?;
             job.into_iter().collect()
         } else {
             if changes {
                 self.check_dimensions(configured).await?;
             }
-            documents.start_reindex(tenant, changes.then_some(configured), now).await?;
+            documents.start_reindex(tenant, changes.then_some(configured), force, now).await?;
             vec![Job::Reindex { tenant: tenant.clone(), after: None, force }]
         };
         // Lost or refused: the sweeper goes on.
@@ -88,9 +90,11 @@ impl<P: Ports> Ingest<'_, P> {
         let documents = self.ports.documents();
         let state = documents.tenant(tenant).await?;
         let Some(target) = state.next.as_ref().or(state.embedding.as_ref()) else { return Ok(()) };
-        if !state.reindexing {
+        if !state.reindexing || (force.is_some() && force != state.force) {
             return Ok(());
         }
+        // A job without one, such as the sweeper's, goes on with the run there is.
+        let force = state.force;
         let hash = self.settings.ingest_hash();
         let mut after = after.cloned();
         loop {
@@ -101,20 +105,40 @@ impl<P: Ports> Ingest<'_, P> {
                     ..ListQuery::default()
                 };
                 let found = documents.list(tenant, &query).await?.into_iter();
-                found.map(|found| (found.id.clone(), found.newest, found.current())).collect()
+                found.map(|found| (found.id.clone(), found.newest, latest(&found))).collect()
             } else {
                 let fingerprint = target.fingerprint();
                 let found = documents
                     .outdated(tenant, &hash, fingerprint.as_str(), after.as_ref(), DOCUMENTS)
                     .await?;
-                found.into_iter().map(|found| (found.document, found.newest, found.base)).collect()
+                let mut slice = Vec::with_capacity(found.len());
+                for outdated in found {
+                    if let Some(found) = documents.get(tenant, &outdated.document).await? {
+                        slice.push((outdated.document, outdated.newest, latest(&found)));
+                    } else {
+                        slice.push((outdated.document, outdated.newest, outdated.base));
+                    }
+                }
+                slice
             };
-            let mut jobs = Vec::new();
+            let (mut jobs, mut full) = (Vec::new(), false);
             for (id, newest, base) in &slice {
-                jobs.extend(self.renew(tenant, id, *newest, *base, target, force, true).await?);
+                match self.renew(tenant, id, *newest, *base, target, force, true).await {
+                    Ok(job) => jobs.extend(job),
+                    Err(Error::Full { .. }) => {
+                        full = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             // Lost or refused: the sweeper sends them.
             let _ = self.ports.jobs().send(&jobs, 0).await;
+            if full {
+                // What is replaced makes room when it is cleaned up; or somebody has to.
+                let next = Job::Reindex { tenant: tenant.clone(), after, force };
+                return self.ports.jobs().send(&[next], NO_ROOM).await;
+            }
             if slice.len() < DOCUMENTS {
                 return self.finish_reindex(tenant, &state).await;
             }
@@ -152,6 +176,7 @@ impl<P: Ports> Ingest<'_, P> {
         if up_to_date {
             return Ok(None);
         }
+        self.check_room(upload.bytes).await?;
         // Another upload came in between: that one is made with the settings there are.
         let begun = documents.begin(tenant, id, &upload, Some(newest), self.now()).await?;
         Ok(begun.map(|generation| Self::process_job(tenant, id, generation, upload.bytes)))
@@ -161,14 +186,12 @@ impl<P: Ports> Ingest<'_, P> {
     /// for their vectors to show: until then the old ones answer.
     pub(super) async fn finish_reindex(&self, tenant: &Tenant, state: &TenantState) -> Result<()> {
         let documents = self.ports.documents();
-        let Some(next) = &state.next else { return documents.end_reindex(tenant).await };
+        let Some(next) = &state.next else { return documents.end_reindex(tenant, state.force).await };
         let limit = P::Vectors::LOOKUP_BATCH;
-        let Some((vectors, written)) = documents.ready(tenant, next, limit).await? else { return Ok(()) };
         let now = self.now();
-        if now.saturating_sub(written) < VISIBLE_AFTER
-            && !vectors.is_empty()
-            && self.ports.vectors().fetch(tenant, &vectors).await?.len() < vectors.len()
-        {
+        let since = now.saturating_sub(VISIBLE_AFTER);
+        let Some(vectors) = documents.ready(tenant, next, since, limit).await? else { return Ok(()) };
+        if !vectors.is_empty() && self.ports.vectors().fetch(tenant, &vectors).await?.len() < vectors.len() {
             let job = Job::Reindex { tenant: tenant.clone(), after: None, force: None };
             return self.ports.jobs().send(&[job], LOOK_AGAIN).await;
         }

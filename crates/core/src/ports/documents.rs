@@ -107,6 +107,8 @@ pub struct TenantState {
     pub next: Option<EmbeddingSettings>,
     /// Whether documents are being processed anew.
     pub reindexing: bool,
+    /// When it was asked that those that are up to date are, too.
+    pub force: Option<Millis>,
 }
 
 /// A document that was made with other settings than asked for.
@@ -326,7 +328,8 @@ pub trait DocumentStore {
         failure: &Failure,
         now: Millis,
     ) -> Result<()>;
-    /// The last vectors that a generation wrote itself, at most `limit`; none when it is not the one served (any more).
+    /// The document's vectors that were written last, at most `limit`; none when the generation is not the one served (any
+    /// more).
     async fn last_vectors(
         &self,
         tenant: &Tenant,
@@ -401,7 +404,8 @@ pub trait DocumentStore {
     async fn tenant(&self, tenant: &Tenant) -> Result<TenantState>;
     /// [`Self::tenant`]; `configured` becomes its embedding when it has none yet.
     async fn adopt(&self, tenant: &Tenant, configured: &EmbeddingSettings) -> Result<TenantState>;
-    /// Notes that the tenant's documents are processed anew, with `next` as embedding, or as they are. Staged or open
+    /// Notes that the tenant's documents are processed anew, with `next` as embedding, or as they are; a `force` asked for
+    /// before stays. Staged or open
     /// generations of any fingerprint but the tenant's and `next`'s are *stale* from then on: never claimed, served or staged,
     /// and what they wrote is garbage; but the upload stays what it is until a newer generation begins, and is
     /// [`outdated`](Self::outdated). A `next` that is the tenant's embedding already is none.
@@ -409,18 +413,20 @@ pub trait DocumentStore {
         &self,
         tenant: &Tenant,
         next: Option<&EmbeddingSettings>,
+        force: Option<Millis>,
         now: Millis,
     ) -> Result<()>;
-    /// Notes that the re-index is over, unless an embedding is still to be replaced.
-    async fn end_reindex(&self, tenant: &Tenant) -> Result<()>;
-    /// Whether [`Self::flip_tenant`] would flip; then, the vectors written last for staged generations, at most `limit`, and
-    /// when that was (0 when there are none).
+    /// Notes that the re-index is over, unless an embedding is still to be replaced or it is not the one of this `force`.
+    async fn end_reindex(&self, tenant: &Tenant, force: Option<Millis>) -> Result<()>;
+    /// Whether [`Self::flip_tenant`] would flip; then, the vectors written last for staged generations, and after `since`, at
+    /// most `limit`.
     async fn ready(
         &self,
         tenant: &Tenant,
         next: &EmbeddingSettings,
+        since: Millis,
         limit: usize,
-    ) -> Result<Option<(Vec<String>, Millis)>>;
+    ) -> Result<Option<Vec<String>>>;
     /// Makes `next` the tenant's embedding and serves all staged generations, in one transaction, if `next` is the tenant's
     /// next embedding and every living document is staged or failed with it. Returns whether it is the tenant's embedding
     /// afterwards.

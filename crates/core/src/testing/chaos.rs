@@ -12,6 +12,8 @@ use crate::ports::{
 };
 use crate::settings::EmbeddingSettings;
 use crate::{Error, Result, Tenant};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use std::future::{Future, pending, poll_fn};
 use std::ops::Range;
 use std::rc::Rc;
@@ -52,6 +54,9 @@ pub enum Fate {
     Refused(Error),
     /// It is made, but the caller is told that it failed.
     Denied(Error),
+    /// The caller is told that it failed, but it is made later. Of [`VectorIndex::upsert`] and [`VectorIndex::delete`];
+    /// other calls are refused.
+    Late(Error),
     /// It is not made, and the caller never goes on.
     Crash,
     /// It is made, and the caller never goes on.
@@ -91,6 +96,8 @@ pub trait Hand {
     fn fate(&self, caller: usize, call: Call) -> Fate;
     /// Hears what a call did.
     fn done(&self, caller: usize, effect: &Effect<'_>);
+    /// Takes a call that is to be made later.
+    fn later(&self, call: LocalBoxFuture<'static, ()>);
     /// When an object was written.
     fn uploaded(&self, key: &str) -> Millis;
 }
@@ -115,7 +122,7 @@ async fn give_way() {
     poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-impl<P: Ports> Chaos<P> {
+impl<P: Ports + 'static> Chaos<P> {
     /// `ports` as one caller sees them.
     pub fn new(ports: Rc<P>, hand: Rc<dyn Hand>, caller: usize) -> Self {
         Self { ports, hand, caller }
@@ -137,7 +144,7 @@ impl<P: Ports> Chaos<P> {
 
     async fn meet<T>(fate: Fate, made: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = match fate {
-            Fate::Refused(error) => Err(error),
+            Fate::Refused(error) | Fate::Late(error) => Err(error),
             Fate::Denied(error) => made.await.and(Err(error)),
             Fate::Crash => pending().await,
             Fate::CrashAfter => {
@@ -150,12 +157,28 @@ impl<P: Ports> Chaos<P> {
         answer
     }
 
+    /// A call of the vector index that may also be made later.
+    async fn call_or_later(
+        &self,
+        name: &'static str,
+        made: impl Future<Output = Result<()>> + 'static,
+    ) -> Result<()> {
+        give_way().await;
+        let fate = self.hand.fate(self.caller, Call { service: Service::Vectors, name });
+        if let Fate::Late(error) = fate {
+            self.hand.later(made.map(drop).boxed_local());
+            give_way().await;
+            return Err(error);
+        }
+        Self::meet(fate, made).await
+    }
+
     async fn document<T>(&self, name: &'static str, made: impl Future<Output = Result<T>>) -> Result<T> {
         self.call(Service::Documents, name, made).await
     }
 }
 
-impl<P: Ports> Ports for Chaos<P> {
+impl<P: Ports + 'static> Ports for Chaos<P> {
     type Embedder = Self;
     type Vectors = Self;
     type Keywords = Self;
@@ -195,7 +218,7 @@ impl<P: Ports> Ports for Chaos<P> {
     }
 }
 
-impl<P: Ports> Embedder for Chaos<P> {
+impl<P: Ports + 'static> Embedder for Chaos<P> {
     const BATCH: usize = P::Embedder::BATCH;
 
     async fn embed_documents(
@@ -239,7 +262,7 @@ impl<P: Ports> Embedder for Chaos<P> {
     }
 }
 
-impl<P: Ports> VectorIndex for Chaos<P> {
+impl<P: Ports + 'static> VectorIndex for Chaos<P> {
     const BATCH: usize = P::Vectors::BATCH;
     const LOOKUP_BATCH: usize = P::Vectors::LOOKUP_BATCH;
 
@@ -250,12 +273,15 @@ impl<P: Ports> VectorIndex for Chaos<P> {
         entries: &[VectorEntry],
         values: &Embeddings,
     ) -> Result<()> {
-        let made = async {
-            self.ports.vectors().upsert(tenant, namespace, entries, values).await?;
-            self.done(&Effect::Upserted(tenant, namespace, entries, values));
+        let (ports, hand, caller) = (self.ports.clone(), self.hand.clone(), self.caller);
+        let (tenant, namespace) = (tenant.clone(), namespace.clone());
+        let (entries, values) = (entries.to_vec(), values.clone());
+        let made = async move {
+            ports.vectors().upsert(&tenant, &namespace, &entries, &values).await?;
+            hand.done(caller, &Effect::Upserted(&tenant, &namespace, &entries, &values));
             Ok(())
         };
-        self.call(Service::Vectors, "upsert", made).await
+        self.call_or_later("upsert", made).await
     }
 
     async fn query(
@@ -275,12 +301,14 @@ impl<P: Ports> VectorIndex for Chaos<P> {
     }
 
     async fn delete(&self, tenant: &Tenant, ids: &[String]) -> Result<()> {
-        let made = async {
-            self.ports.vectors().delete(tenant, ids).await?;
-            self.done(&Effect::Removed(ids));
+        let (ports, hand, caller) = (self.ports.clone(), self.hand.clone(), self.caller);
+        let (tenant, ids) = (tenant.clone(), ids.to_vec());
+        let made = async move {
+            ports.vectors().delete(&tenant, &ids).await?;
+            hand.done(caller, &Effect::Removed(&ids));
             Ok(())
         };
-        self.call(Service::Vectors, "delete", made).await
+        self.call_or_later("delete", made).await
     }
 
     async fn dimensions(&self) -> Result<Vec<usize>> {
@@ -288,7 +316,7 @@ impl<P: Ports> VectorIndex for Chaos<P> {
     }
 }
 
-impl<P: Ports> KeywordIndex for Chaos<P> {
+impl<P: Ports + 'static> KeywordIndex for Chaos<P> {
     async fn search(
         &self,
         tenant: &Tenant,
@@ -300,13 +328,13 @@ impl<P: Ports> KeywordIndex for Chaos<P> {
     }
 }
 
-impl<P: Ports> Reranker for Chaos<P> {
+impl<P: Ports + 'static> Reranker for Chaos<P> {
     async fn rerank(&self, tenant: &Tenant, query: &str, passages: &[&str]) -> Result<Vec<f32>> {
         self.call(Service::Reranker, "rerank", self.ports.reranker().rerank(tenant, query, passages)).await
     }
 }
 
-impl<P: Ports> ObjectStore for Chaos<P> {
+impl<P: Ports + 'static> ObjectStore for Chaos<P> {
     async fn put(&self, tenant: &Tenant, key: &str, bytes: &[u8], media_type: &str) -> Result<()> {
         let made = async {
             self.ports.objects().put(tenant, key, bytes, media_type).await?;
@@ -343,7 +371,7 @@ impl<P: Ports> ObjectStore for Chaos<P> {
     }
 }
 
-impl<P: Ports> JobQueue for Chaos<P> {
+impl<P: Ports + 'static> JobQueue for Chaos<P> {
     async fn send(&self, jobs: &[Job], delay_seconds: u32) -> Result<()> {
         let made = async {
             self.ports.jobs().send(jobs, delay_seconds).await?;
@@ -354,7 +382,7 @@ impl<P: Ports> JobQueue for Chaos<P> {
     }
 }
 
-impl<P: Ports> DocumentStore for Chaos<P> {
+impl<P: Ports + 'static> DocumentStore for Chaos<P> {
     async fn begin(
         &self,
         tenant: &Tenant,
@@ -665,27 +693,29 @@ impl<P: Ports> DocumentStore for Chaos<P> {
         &self,
         tenant: &Tenant,
         next: Option<&EmbeddingSettings>,
+        force: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
         let made = async {
-            self.ports.documents().start_reindex(tenant, next, now).await?;
+            self.ports.documents().start_reindex(tenant, next, force, now).await?;
             self.done(&Effect::Changed(tenant, None));
             Ok(())
         };
         self.document("start_reindex", made).await
     }
 
-    async fn end_reindex(&self, tenant: &Tenant) -> Result<()> {
-        self.document("end_reindex", self.ports.documents().end_reindex(tenant)).await
+    async fn end_reindex(&self, tenant: &Tenant, force: Option<Millis>) -> Result<()> {
+        self.document("end_reindex", self.ports.documents().end_reindex(tenant, force)).await
     }
 
     async fn ready(
         &self,
         tenant: &Tenant,
         next: &EmbeddingSettings,
+        since: Millis,
         limit: usize,
-    ) -> Result<Option<(Vec<String>, Millis)>> {
-        self.document("ready", self.ports.documents().ready(tenant, next, limit)).await
+    ) -> Result<Option<Vec<String>>> {
+        self.document("ready", self.ports.documents().ready(tenant, next, since, limit)).await
     }
 
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {

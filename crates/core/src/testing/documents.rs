@@ -728,7 +728,7 @@ impl DocumentStore for MemoryDocuments {
         let mut vectors: Vec<_> = state
             .vectors
             .iter()
-            .filter(|(_, row)| row.key == key && row.born == generation && row.is_written())
+            .filter(|(_, row)| row.key == key && row.is_written())
             .map(|(vector, row)| (row.order, vector.clone()))
             .collect();
         vectors.sort_unstable();
@@ -995,10 +995,12 @@ impl DocumentStore for MemoryDocuments {
         &self,
         tenant: &Tenant,
         next: Option<&EmbeddingSettings>,
+        force: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let found = state.tenants.entry(tenant.clone()).or_default();
+        found.force = force.or(found.force);
         let next = next.filter(|next| fingerprint(Some(next)) != fingerprint(found.embedding.as_ref()));
         (found.next, found.reindexing) = (next.cloned(), true);
         let wanted = [fingerprint(found.embedding.as_ref()), fingerprint(next)];
@@ -1012,9 +1014,12 @@ impl DocumentStore for MemoryDocuments {
         Ok(())
     }
 
-    async fn end_reindex(&self, tenant: &Tenant) -> Result<()> {
-        if let Some(found) = self.state.borrow_mut().tenants.get_mut(tenant) {
-            found.reindexing = found.next.is_some();
+    async fn end_reindex(&self, tenant: &Tenant, force: Option<Millis>) -> Result<()> {
+        if let Some(found) = self.state.borrow_mut().tenants.get_mut(tenant)
+            && found.next.is_none()
+            && found.force == force
+        {
+            (found.reindexing, found.force) = (false, None);
         }
         Ok(())
     }
@@ -1023,22 +1028,22 @@ impl DocumentStore for MemoryDocuments {
         &self,
         tenant: &Tenant,
         next: &EmbeddingSettings,
+        since: Millis,
         limit: usize,
-    ) -> Result<Option<(Vec<String>, Millis)>> {
+    ) -> Result<Option<Vec<String>>> {
         let state = self.state.borrow();
         let Some(staged) = state.staged(tenant, next) else { return Ok(None) };
         let mut vectors: Vec<_> = state
             .vectors
             .iter()
-            .filter(|(_, row)| row.state == Ledger::Written)
+            .filter(|(_, row)| row.is_written() && row.changed > since)
             .filter(|(_, row)| {
                 staged.iter().any(|(key, generation)| row.key == *key && row.born == *generation)
             })
-            .map(|(vector, row)| (row.order, row.changed, vector.clone()))
+            .map(|(vector, row)| (row.order, vector.clone()))
             .collect();
         vectors.sort_unstable();
-        let last = vectors.last().map_or(0, |(_, changed, _)| *changed);
-        Ok(Some((vectors.into_iter().rev().take(limit).map(|(.., vector)| vector).collect(), last)))
+        Ok(Some(vectors.into_iter().rev().take(limit).map(|(_, vector)| vector).collect()))
     }
 
     async fn flip_tenant(&self, tenant: &Tenant, next: &EmbeddingSettings, now: Millis) -> Result<bool> {

@@ -4,7 +4,7 @@ use crate::texts::{Body, Kind, Meta};
 use ragflare_core::testing::Service;
 use std::fmt;
 
-/// Small numbers from a seed (SplitMix64), the same on every machine.
+/// Small numbers from a seed (`SplitMix64`), the same on every machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -118,6 +118,8 @@ pub(crate) enum Wrong {
     /// As the two before, of whichever service is called.
     AnyRefused,
     AnyDenied,
+    /// An error; a write to the vector index is done later.
+    Late(Why),
     /// Texts handed in are not ready.
     Running,
     /// Texts handed in are lost.
@@ -160,6 +162,8 @@ pub(crate) enum Step {
     },
     /// The task held goes on to its end; its next call goes wrong.
     Release(Option<Wrong>),
+    /// Writes that were to be done later are done.
+    Land,
     /// The `after`th call from here that can go wrong so, does.
     Fault {
         after: u16,
@@ -289,6 +293,7 @@ impl Writer {
             }
             2 => steps.push(Step::Run { which: rng.below(3) as u8, polls: 1 + rng.below(24) as u8 }),
             3 if rng.chance(50) => steps.push(Step::Finish),
+            3 if rng.chance(30) => steps.push(Step::Land),
             3 => {
                 let wrong = rng.pick(&[None, None, Some(Wrong::Crash), Some(Wrong::CrashAfter)]);
                 steps.push(Step::Release(wrong));
@@ -346,7 +351,13 @@ impl Writer {
             6 => Wrong::KillAfter,
             7 | 8 => Wrong::Refused(service, why),
             9 | 10 => Wrong::Denied(service, why),
-            _ => rng.pick(&[Wrong::Running, Wrong::Lost]),
+            _ => rng.pick(&[
+                Wrong::Running,
+                Wrong::Lost,
+                Wrong::Late(Why::Busy),
+                Wrong::Late(Why::Backoff),
+                Wrong::Late(Why::Backoff),
+            ]),
         }
     }
 

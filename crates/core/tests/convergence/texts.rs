@@ -5,7 +5,7 @@ use ragflare_core::chunk::Format;
 use ragflare_core::document::{DocumentId, Metadata};
 use ragflare_core::settings::{Field, FieldType, Pooling, Settings};
 use serde_json::json;
-use std::fmt;
+use std::fmt::{self, Write};
 
 const WORDS: [&str; 32] = [
     "harbour",
@@ -135,7 +135,7 @@ impl fmt::Display for Body {
 
 fn paragraph(number: u16, text: &mut String) {
     if number % 7 == 3 {
-        text.push_str(if number % 2 == 0 { "# " } else { "## " });
+        text.push_str(if number.is_multiple_of(2) { "# " } else { "## " });
         text.push_str(WORDS[usize::from(number) % 5]);
         text.push_str("\n\n");
     }
@@ -147,7 +147,7 @@ fn paragraph(number: u16, text: &mut String) {
     }
     match number {
         Body::POISON => text.push_str(Body::REFUSED),
-        number => text.push_str(&format!("p{number}.")),
+        number => drop(write!(text, "p{number}.")),
     }
 }
 

@@ -49,6 +49,8 @@ struct Control {
     crashed: RefCell<BTreeSet<usize>>,
     killed: Cell<bool>,
     stored: RefCell<BTreeMap<String, Millis>>,
+    /// Writes to the vector index on their way, and since when.
+    late: RefCell<Vec<(Millis, LocalBoxFuture<'static, ()>)>>,
     trouble: RefCell<Option<String>>,
     calls: Cell<u64>,
     /// What happened, when somebody wants to know.
@@ -100,7 +102,7 @@ pub(crate) struct Taken {
 
 /// Runs a case to its end and compares.
 pub(crate) fn run(script: &Script, trace: bool) -> std::result::Result<Taken, Trouble> {
-    let mut world = World::new(script.seed % 2 == 0, trace);
+    let mut world = World::new(script.seed.is_multiple_of(2), trace);
     let verdict = world.play(script);
     let control = &world.control;
     match verdict {
@@ -156,6 +158,17 @@ impl Control {
         self.judge(self.model.borrow_mut().show(doc, shown));
     }
 
+    /// Does what was to be done later, if that was decided before this time.
+    fn land(&self, before: Millis) {
+        let (due, late): (Vec<_>, Vec<_>) =
+            self.late.take().into_iter().partition(|(since, _)| *since < before);
+        self.late.replace(late);
+        for (_, call) in due {
+            self.note(|| "  late:".into());
+            now(call);
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         self.trouble.borrow().clone().map_or(Ok(()), Err)
     }
@@ -196,6 +209,9 @@ impl Hand for Control {
             let applies = match wrong {
                 Wrong::Refused(service, _) | Wrong::Denied(service, _) => *service == call.service,
                 Wrong::Running | Wrong::Lost => call.name == "collect",
+                Wrong::Late(_) => {
+                    call.service == Service::Vectors && matches!(call.name, "upsert" | "delete")
+                }
                 _ => true,
             };
             if !applies {
@@ -216,6 +232,7 @@ impl Hand for Control {
             Some(Wrong::Denied(service, why)) => Fate::Denied(error(service, why)),
             Some(Wrong::AnyRefused) => Fate::Refused(usual(call.service)),
             Some(Wrong::AnyDenied) => Fate::Denied(usual(call.service)),
+            Some(Wrong::Late(why)) => Fate::Late(error(call.service, why)),
             Some(Wrong::Running) => Fate::Running,
             Some(Wrong::Lost) => Fate::Lost,
         };
@@ -290,6 +307,10 @@ impl Hand for Control {
         }
     }
 
+    fn later(&self, call: LocalBoxFuture<'static, ()>) {
+        self.late.borrow_mut().push((self.now(), call));
+    }
+
     fn uploaded(&self, key: &str) -> Millis {
         self.stored.borrow().get(key).copied().unwrap_or_default()
     }
@@ -306,6 +327,7 @@ impl World {
             crashed: RefCell::default(),
             killed: Cell::default(),
             stored: RefCell::default(),
+            late: RefCell::default(),
             trouble: RefCell::default(),
             calls: Cell::default(),
             trace: trace.then(RefCell::default),
@@ -367,11 +389,14 @@ impl World {
                 while let Some(at) = self.tasks.iter().position(|task| task.started + LIFETIME < until) {
                     self.run_out(at);
                 }
+                self.control.land(until.saturating_sub(LIFETIME));
                 self.ports.clock.advance(by);
             }
+            Step::Land => self.control.land(Millis::MAX),
             Step::WaitLong(hours) => {
                 self.step(&Step::Release(None));
                 self.finish();
+                self.control.land(Millis::MAX);
                 self.ports.clock.advance(u64::from(*hours) * 60 * 60 * 1000);
             }
             Step::Configure { variant, batch_api } => {
@@ -737,6 +762,7 @@ impl World {
         self.control.faults.borrow_mut().clear();
         self.step(&Step::Release(None));
         self.finish();
+        self.control.land(Millis::MAX);
         self.ports.vectors.settle();
         self.rest()?;
         for tenant in 0..crate::model::TENANTS {

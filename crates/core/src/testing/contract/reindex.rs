@@ -47,8 +47,8 @@ impl<P: Ports> Contract<'_, P> {
         gone.serve(&["old elk"]).await?;
         ensure!(gone.delete(None).await?);
         ensure!(!documents.flip_tenant(tenant, &new, now).await?, "it is not the next one");
-        documents.start_reindex(tenant, Some(&new), now).await?;
-        documents.end_reindex(tenant).await?;
+        documents.start_reindex(tenant, Some(&new), None, now).await?;
+        documents.end_reindex(tenant, None).await?;
         let state = documents.tenant(tenant).await?;
         ensure!(state.embedding == Some(old.clone()) && state.next == Some(new.clone()), "{state:?}");
         ensure!(state.reindexing, "an embedding is still to be replaced");
@@ -99,7 +99,7 @@ impl<P: Ports> Contract<'_, P> {
         let garbage = fox.clean(now).await?;
         ensure!(garbage.vectors == vectors(&fox.chunks(1, &["old fox"])), "{garbage:?}");
         ensure!(garbage.generations == [1], "{garbage:?}");
-        documents.end_reindex(tenant).await?;
+        documents.end_reindex(tenant, None).await?;
         let state = documents.tenant(tenant).await?;
         ensure!(state.embedding == Some(new.clone()), "{state:?}");
         ensure!(state.next.is_none() && !state.reindexing, "{state:?}");
@@ -119,7 +119,7 @@ impl<P: Ports> Contract<'_, P> {
         let broken = owl.begin("broken").await?;
         owl.fail(broken).await?;
         let new = embedding("new");
-        documents.start_reindex(tenant, Some(&new), now).await?;
+        documents.start_reindex(tenant, Some(&new), None, now).await?;
         let staged = make(&fox, &new, "new fox").await?;
         ensure!(fox.flip(staged).await? == Flip::Staged);
         ensure!(!documents.flip_tenant(tenant, &new, now).await?, "it failed with the embedding of before");
@@ -131,7 +131,7 @@ impl<P: Ports> Contract<'_, P> {
         let document = owl.document().await?;
         ensure!(document.generation == Some(1) && document.current() == 1, "{document:?}");
         ensure!(document.pending.is_some_and(|pending| pending.status == Status::Failed));
-        documents.end_reindex(tenant).await?;
+        documents.end_reindex(tenant, None).await?;
         Ok(())
     }
 
@@ -143,12 +143,12 @@ impl<P: Ports> Contract<'_, P> {
         documents.adopt(tenant, &old).await?;
         fox.serve(&["old fox"]).await?;
         elk.begin("old elk").await?;
-        documents.start_reindex(tenant, Some(&abandoned), now).await?;
+        documents.start_reindex(tenant, Some(&abandoned), None, now).await?;
         // Uploaded, and taken up by the re-index before it was served.
         let staged = make(&fox, &abandoned, "newer fox").await?;
         ensure!(fox.flip(staged).await? == Flip::Staged);
         let open = make(&owl, &abandoned, "newer owl").await?;
-        documents.start_reindex(tenant, Some(&new), now).await?;
+        documents.start_reindex(tenant, Some(&new), None, now).await?;
         ensure!(documents.tenant(tenant).await?.next == Some(new.clone()));
         elk.work(1).await?;
         for (subject, generation, text) in [(&fox, staged, "newer fox"), (&owl, open, "newer owl")] {
@@ -168,7 +168,7 @@ impl<P: Ports> Contract<'_, P> {
         self.ensure_found(tenant, "old fox", 1).await?;
         for target in [&new, &abandoned] {
             // Even if the abandoned embedding is wanted after all.
-            documents.start_reindex(tenant, Some(target), now).await?;
+            documents.start_reindex(tenant, Some(target), None, now).await?;
             let found = documents.outdated(tenant, SETTINGS, &fingerprint(target), None, 10).await?;
             let ids: Vec<_> = found.iter().map(|found| found.document.as_str()).collect();
             ensure!(ids == ["elk", "fox", "owl"], "{found:?}");
@@ -181,8 +181,8 @@ impl<P: Ports> Contract<'_, P> {
         ensure!(fox.flip(again).await? == Flip::Staged);
         let garbage = fox.clean(now).await?;
         ensure!(garbage.generations == [staged] && garbage.objects.is_empty(), "{garbage:?}");
-        documents.start_reindex(tenant, None, now).await?;
-        documents.end_reindex(tenant).await?;
+        documents.start_reindex(tenant, None, None, now).await?;
+        documents.end_reindex(tenant, None).await?;
         let state = documents.tenant(tenant).await?;
         ensure!(state.embedding == Some(old) && state.next.is_none() && !state.reindexing, "{state:?}");
         Ok(())
@@ -251,7 +251,7 @@ impl<P: Ports> Contract<'_, P> {
         let done = Progress { documents: 3, done: 3, open: 0, failed: 0 };
         ensure!(progress(&old, SETTINGS).await? == done);
         ensure!(progress(&old, "other").await? == Progress { documents: 3, ..Progress::default() });
-        documents.start_reindex(tenant, Some(&new), now).await?;
+        documents.start_reindex(tenant, Some(&new), None, now).await?;
         let (staged, failed) = (subject.other("a")?, subject.other("b")?);
         let generation = make(&staged, &new, "bee").await?;
         ensure!(staged.flip(generation).await? == Flip::Staged);
@@ -261,8 +261,8 @@ impl<P: Ports> Contract<'_, P> {
         failed.fail(generation).await?;
         let found = progress(&new, SETTINGS).await?;
         ensure!(found == Progress { documents: 3, done: 1, open: 0, failed: 1 }, "{found:?}");
-        documents.start_reindex(tenant, None, now).await?;
-        documents.end_reindex(tenant).await?;
+        documents.start_reindex(tenant, None, None, now).await?;
+        documents.end_reindex(tenant, None).await?;
         Ok(())
     }
 }
