@@ -577,7 +577,7 @@ fn a_reindex_starts_from_the_last_upload_although_it_failed() {
     block_on(world.ingest().reindex(&world.tenant, &Reindex { force: true, document: None })).unwrap();
     world.deliver();
     assert_eq!(world.search(&query("owl")), ["a"]);
-    assert_eq!(world.status("a"), Some(Status::Searchable));
+    assert_eq!(world.status("a"), Some(Status::Indexed));
 }
 
 #[test]
