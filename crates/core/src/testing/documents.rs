@@ -160,10 +160,6 @@ impl State {
         self.generations.get_mut(&(key.clone(), generation)).filter(|found| found.is_open())
     }
 
-    fn is_dead(&self, key: &Key, generation: Generation) -> bool {
-        self.generation(key, generation).is_none_or(|found| found.life == Life::Dead)
-    }
-
     fn is_lost(&self, key: &Key, generation: Generation) -> bool {
         self.generation(key, generation).is_none_or(Gen::is_lost)
     }
@@ -619,7 +615,7 @@ impl DocumentStore for MemoryDocuments {
     ) -> Result<()> {
         let mut state = self.state.borrow_mut();
         let key = key(tenant, id);
-        let entered = if state.is_dead(&key, generation) { Ledger::Intent } else { Ledger::Written };
+        let entered = if state.is_lost(&key, generation) { Ledger::Intent } else { Ledger::Written };
         vectors.iter().for_each(|vector| state.enter(&key, generation, vector, entered, true, now));
         Ok(())
     }
