@@ -330,10 +330,10 @@ pub fn form(parts: &[(&str, &str, &str, &[u8])]) -> (String, Vec<u8>) {
     for (name, file, kind, value) in parts {
         let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
         if !file.is_empty() {
-            head += &format!("; filename=\"{file}\"");
+            head.extend(["; filename=\"", file, "\""]);
         }
         if !kind.is_empty() {
-            head += &format!("\r\nContent-Type: {kind}");
+            head.extend(["\r\nContent-Type: ", kind]);
         }
         body.extend_from_slice(head.as_bytes());
         body.extend_from_slice(b"\r\n\r\n");

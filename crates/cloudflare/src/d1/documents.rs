@@ -419,7 +419,7 @@ impl DocumentStore for D1Documents {
         limit: usize,
     ) -> Result<Option<Vec<String>>> {
         let replies = self.database.batch(tenants::ready(tenant, next, since, limit)).await?;
-        if !rows::<Number>(&replies[0])?.first().is_some_and(|flag| flag.value == 1) {
+        if rows::<Number>(&replies[0])?.first().is_none_or(|flag| flag.value != 1) {
             return Ok(None);
         }
         let written: Vec<Text> = rows(&replies[1])?;
