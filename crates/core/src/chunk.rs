@@ -2,12 +2,15 @@
 //!
 //! The text is tokenized once, a piece at a time ([`WordPiece::index`](crate::tokens::WordPiece::index)); all sizes
 //! after that are sums. Its structure comes first: Markdown blocks, or paragraphs of plain text, are packed into chunks
-//! until the next one does not fit. Only a block that is too big for a chunk of its own is cut, by [`text_splitter`] at
-//! rows, items, lines, sentences, words.
+//! until the next one does not fit. Only a block that is too big for a chunk of its own is cut: before titles and other
+//! lines, those indented less first, else between sentences, else at commas and the like, words, characters. If two
+//! chunks can take what is left of it, they get about half each.
 //!
 //! - A heading begins a new chunk when the current one is at least half full, or when its section would not fit into
 //!   the current chunk as a whole and that one is more than a line or two (an eighth of the target). Smaller sections
 //!   share a chunk. A heading is never the end of a chunk whose next one begins with its text.
+//! - A chunk is not filled up with blocks if one in its second half is indented less than the next: code ends between
+//!   functions rather than in one.
 //! - If the last chunk of a section or of the text is smaller than a quarter of the target, it gets blocks of the chunk
 //!   before, where that makes the two more even.
 //! - A chunk carries the path of headings in force where it begins, or, if that is front matter, after that. Headings
@@ -39,6 +42,7 @@
 //! # }
 //! ```
 
+mod border;
 mod outline;
 mod overlap;
 mod pack;

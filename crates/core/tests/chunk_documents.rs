@@ -165,6 +165,75 @@ fn a_hard_wrapped_paragraph_is_cut_between_sentences() {
 }
 
 #[test]
+fn wrapped_text_is_cut_between_sentences_wherever_its_lines_end() {
+    let text = "It rained on\nLondon and on Rye. It\nrained for a day. The Thames\nrose by a foot or more. "
+        .repeat(6);
+    for chunks in [plain(&text), markdown(&text).into_iter().map(|(_, chunk)| chunk).collect()] {
+        assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.ends_with('.')), "{chunks:?}");
+    }
+}
+
+#[test]
+fn a_long_paragraph_is_cut_about_evenly() {
+    let text =
+        ["One", "Two", "Three", "Four"].map(|word| format!("{word} {}", sentence("word", 11))).join(" ");
+    assert_eq!(plain(&text).len(), 2);
+    let sizes: Vec<usize> = plain(&text).into_iter().map(WordPiece::count).collect();
+    assert!(sizes[0].abs_diff(sizes[1]) < 10, "{sizes:?}");
+}
+
+#[test]
+fn a_sentence_does_not_end_with_an_abbreviation_or_a_number() {
+    for word in ["Dr.", "No.", "U.S.", "J.", "vs.", "1.", "12."] {
+        let text = format!("The {} {word} Smith has one. ", vec!["word"; 16].join(" ")).repeat(4);
+        let chunks = plain(&text);
+        assert!(chunks.iter().all(|chunk| chunk.ends_with("one.")), "{chunks:?}");
+    }
+}
+
+#[test]
+fn a_title_goes_with_the_lines_below_it() {
+    let part = |n| format!("{}\n= Part {n} =\n", sentence("word", 22));
+    let text: String = (0..6).map(part).chain([sentence("word", 22)]).collect();
+    for chunks in [plain(&text), markdown(&text).into_iter().map(|(_, chunk)| chunk).collect()] {
+        assert_eq!(chunks.len(), 7);
+        assert!(chunks[1..].iter().all(|chunk| chunk.starts_with("= Part")), "{chunks:?}");
+    }
+}
+
+#[test]
+fn json_on_one_line_is_cut_between_objects_and_at_its_line_ends() {
+    let message =
+        format!("{{\"role\": \"user\", \"text\": \"{}\\n\\n{}\"}}", sentence("a", 12), sentence("b", 5));
+    let text = format!("[{}]", vec![message.as_str(); 5].join(", "));
+    let chunks = plain(&text);
+    assert!(chunks.len() > 3);
+    assert!(
+        chunks[1..].iter().all(|chunk| chunk.starts_with("{\"role") || chunk.starts_with("b b")),
+        "{chunks:?}"
+    );
+}
+
+#[test]
+fn code_is_cut_between_functions() {
+    let function = "fn f() {\n    let a = one();\n\n    let b = two(a);\n\n    a + b\n}\n\n";
+    let text = function.repeat(6);
+    for chunks in
+        [plain(&text), markdown(&format!("```\n{text}```")).into_iter().map(|(_, chunk)| chunk).collect()]
+    {
+        assert!(chunks.len() > 4);
+        assert!(chunks[1..].iter().all(|chunk| chunk.starts_with("fn f")), "{chunks:?}");
+    }
+}
+
+#[test]
+fn a_quoted_list_is_cut_between_its_items() {
+    let items: String = (0..20).map(|n| format!("> - item {n} of it\n>   goes on here\n")).collect();
+    let chunks = markdown(&items);
+    assert!(chunks.len() > 4 && chunks.iter().all(|(_, chunk)| chunk.starts_with("> - item")), "{chunks:?}");
+}
+
+#[test]
 fn plain_text_is_cut_between_paragraphs() {
     let (a, b, c) = (sentence("a", 20), sentence("b", 20), sentence("c", 8));
     assert_eq!(plain(&format!("{a}\n\n{b}\n \n\t\n{c}\n\n")), [a.clone(), format!("{b}\n \n\t\n{c}")]);
@@ -193,6 +262,9 @@ fn text_without_blanks_is_cut_where_it_can_be() {
     let chinese = "向量数据库可以存储嵌入。它支持相似度搜索。".repeat(5);
     let chunks = plain(&chinese);
     assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.ends_with('。')), "{chunks:?}");
+    // A character of several is not cut.
+    let flags = "🇩🇪🇫🇷".repeat(40);
+    assert!(plain(&flags).iter().all(|chunk| chunk.chars().count() % 2 == 0));
     // One unknown word each, however long: cut by bytes.
     let chunks = plain(&"👩‍👩‍👧".repeat(2_000)).len();
     assert!(chunks >= 4);

@@ -56,11 +56,9 @@ pub(super) struct Block {
 pub(super) enum Kind {
     /// A heading of the document.
     Heading,
-    /// A Markdown paragraph: line ends are blanks.
-    Paragraph,
-    /// A list, a table, a quote: has Markdown structure inside.
-    Markup,
-    /// Lines: code, HTML, front matter, a paragraph of plain text.
+    /// Text, which may be wrapped: a paragraph, a list, a quote.
+    Text,
+    /// What is written line by line: code, HTML, front matter, a table.
     Lines,
 }
 
@@ -120,12 +118,6 @@ impl<'a> Outline<'a> {
         outline
     }
 
-    /// What the parser read there.
-    pub(super) fn view(&self, range: Range<usize>) -> &str {
-        let shift = |offset| offset - self.from + self.lead_in;
-        &self.view[shift(range.start)..shift(range.end)]
-    }
-
     /// Paragraphs between blank lines; no headings.
     fn read_plain(&mut self) {
         let mut starts = Vec::new();
@@ -134,7 +126,7 @@ impl<'a> Outline<'a> {
         for line in self.text[self.from..].split_inclusive('\n') {
             let blank = line.trim_start().is_empty();
             if after_blank && !blank {
-                starts.push((at, Kind::Lines));
+                starts.push((at, Kind::Text));
             }
             after_blank = blank;
             at += line.len();
@@ -169,7 +161,7 @@ impl<'a> Outline<'a> {
             if depth == 0 {
                 let goes_on = range.start < lead_in;
                 let kind = match &event {
-                    Event::Start(Tag::Heading { .. }) if goes_on => Kind::Paragraph,
+                    Event::Start(Tag::Heading { .. }) if goes_on => Kind::Text,
                     Event::Start(Tag::Heading { level, .. }) => {
                         headings.push(Heading {
                             start: position(range.start),
@@ -179,13 +171,15 @@ impl<'a> Outline<'a> {
                         in_heading.set(true);
                         Kind::Heading
                     }
-                    Event::Start(Tag::Paragraph) => Kind::Paragraph,
+                    Event::Start(Tag::Paragraph) => Kind::Text,
                     Event::Start(Tag::MetadataBlock(_)) => {
                         self.front_matter.push(position(range.start)..position(range.end));
                         Kind::Lines
                     }
-                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock) | Event::Rule => Kind::Lines,
-                    _ => Kind::Markup,
+                    Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::Table(_)) | Event::Rule => {
+                        Kind::Lines
+                    }
+                    _ => Kind::Text,
                 };
                 if starts.last().is_none_or(|(last, _)| *last < position(range.start)) {
                     if starts.is_empty() {

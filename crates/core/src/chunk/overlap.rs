@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::chunk::border::{Border, MARGIN, borders};
+use crate::chunk::outline::Kind;
 use crate::chunk::pack::Ruler;
 use crate::chunk::{ChunkSettings, MAX_CHUNK_BYTES};
 
@@ -14,7 +16,7 @@ pub(super) fn start(
     settings: &ChunkSettings,
 ) -> usize {
     let earliest = earliest(ruler, before, chunk, settings.overlap);
-    let start = border(ruler.text, earliest..chunk.start);
+    let start = first_border(ruler.text, earliest..chunk.start);
     // A chunk cut inside a word counts anew with the rest of the word before it.
     let count = |range| ruler.index.count(ruler.text, range);
     let fits =
@@ -41,26 +43,12 @@ fn earliest(ruler: &Ruler<'_>, before: &Range<usize>, span: &Range<usize>, overl
 }
 
 /// Where the first sentence begins in a range, else the first word, else the range.
-fn border(text: &str, range: Range<usize>) -> usize {
-    let mut before = text[..range.start].chars().next_back();
-    let mut ends_sentence = false;
-    let mut word = None;
-    for (offset, c) in text[range.clone()].char_indices() {
-        match before {
-            Some('\n' | '。' | '！' | '？') => ends_sentence = true,
-            Some('.' | '!' | '?') if c.is_whitespace() => ends_sentence = true,
-            Some(before) if !before.is_whitespace() => ends_sentence = false,
-            _ => {}
-        }
-        if !c.is_whitespace() {
-            if ends_sentence {
-                return range.start + offset;
-            }
-            if before.is_none_or(char::is_whitespace) {
-                word = word.or(Some(range.start + offset));
-            }
-        }
-        before = Some(c);
-    }
-    word.unwrap_or(range.start)
+fn first_border(text: &str, range: Range<usize>) -> usize {
+    let seen = text.floor_char_boundary(range.start.saturating_sub(MARGIN))..range.end;
+    let (mut sentence, mut word) = (None, None);
+    borders(text, seen, range.clone(), Kind::Text, |at, border| {
+        let first = if border <= Border::Sentence { &mut sentence } else { &mut word };
+        *first = first.or(Some(at)).filter(|&at| at < range.end);
+    });
+    sentence.or(word).unwrap_or(range.start)
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::border::indentation;
 use crate::chunk::outline::{Kind, Outline};
 use crate::chunk::{MAX_CHUNK_BYTES, split};
 use crate::tokens::TokenIndex;
@@ -120,6 +121,10 @@ impl<'a> Packer<'a> {
             if filling.current.is_empty() {
                 filling.current = block.start..block.start;
             }
+            if filling.lead.is_none() && !self.ruler.fits(filling.current.start..block.end) {
+                self.end_before_outer_block(block.start);
+            }
+            let filling = &mut self.filling;
             let start = filling.current.start;
             if self.ruler.fits(start..block.end) {
                 if start < block.start && filling.lead.is_none() {
@@ -138,7 +143,7 @@ impl<'a> Packer<'a> {
             filling.lead = is_heading.then_some(from);
             self.finish(start..from);
             if !self.ruler.fits(from..block.end) {
-                let mut pieces = split::block(&self.ruler, outline, from, block);
+                let mut pieces = split::block(&self.ruler, from, block);
                 self.filling.lead = None;
                 self.filling.current = if block.goes_on {
                     self.within = pieces.last().map(|piece| piece.end);
@@ -155,6 +160,23 @@ impl<'a> Packer<'a> {
             }
         }
         count
+    }
+
+    /// Ends the chunk, if the block at `next` does not fit, before the last of those in its second half that are indented
+    /// least, so as to cut between functions rather than in one. The rest goes with what follows.
+    fn end_before_outer_block(&mut self, next: usize) {
+        let Ruler { text, limit, .. } = self.ruler;
+        let Filling { current, borders, .. } = &mut self.filling;
+        let start = current.start;
+        let half = borders.partition_point(|&border| self.ruler.size(start..border) < limit / 2);
+        let order = |border: usize| (indentation(text, border), usize::MAX - border);
+        if let Some(border) = borders[half..].iter().copied().min_by_key(|&border| order(border))
+            && order(border) < order(next)
+        {
+            current.start = border;
+            *borders = borders.split_off(borders.partition_point(|&other| other <= border));
+            self.finish(start..border);
+        }
     }
 
     /// Ends the text.
@@ -238,13 +260,13 @@ impl<'a> Packer<'a> {
         self.done.extend(self.filling.before.take().map(|(before, _)| before));
     }
 
-    /// Takes a range as a chunk, or as several if it breaks a limit: structure and text-splitter have done what they
-    /// could, this makes it certain.
+    /// Takes a range as a chunk, or as several if it breaks a limit: structure has done what it could, this makes it
+    /// certain.
     fn finish(&mut self, range: Range<usize>) {
         self.release();
         let mut rest = self.ruler.trim(range);
         while !self.ruler.fits(rest.clone()) {
-            let cut = split::hard_cut(&self.ruler, &rest);
+            let cut = split::cut(&self.ruler, Kind::Text, rest.clone(), rest.start);
             self.done.push(self.ruler.trim(rest.start..cut));
             rest = self.ruler.trim(cut..rest.end);
         }

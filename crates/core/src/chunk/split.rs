@@ -1,119 +1,72 @@
-//! Cutting what structure alone does not: a block that is too big for a chunk.
+//! Cutting a block that is too big for a chunk.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
+use unicode_segmentation::UnicodeSegmentation;
 
 use crate::chunk::MAX_CHUNK_BYTES;
-use crate::chunk::outline::{Block, Kind, Outline};
+use crate::chunk::border::{Border, borders};
+use crate::chunk::outline::{Block, Kind};
 use crate::chunk::pack::Ruler;
-use crate::tokens::WordPiece;
 
-/// How much text-splitter gets to see at a time: for each chunk it looks through all the rest, so its time grows with
-/// the square of what it is given.
+/// How much of what is left of a block decides about the next cut. What is longer makes more than two chunks.
 const WINDOW: usize = 2 * MAX_CHUNK_BYTES;
 
 /// Cuts `block`, with the headings before it from `from` on in its first piece, into ranges that join up. Of a block that
 /// goes on, they leave out the end, so that the cuts are where they would be if all of it were seen.
-pub(super) fn block(
-    ruler: &Ruler<'_>,
-    outline: &Outline<'_>,
-    from: usize,
-    block: &Block,
-) -> Vec<Range<usize>> {
-    let mut starts = Vec::new();
-    let mut at = block.start;
-    let all = |at| if block.goes_on { block.end - at <= WINDOW } else { at == block.end };
-    while !all(at) {
-        let end = window_end(ruler.text, at, block.end);
-        let found = starts.len();
-        let lead = (at == block.start).then_some(from);
-        starts.extend(splits(ruler, outline.view(at..end), at..end, block.kind, lead));
-        at = if end < block.end && starts.len() > found + 1 {
-            // The last piece was cut by the window: it is made anew with what follows.
-            starts.pop().unwrap_or(end)
-        } else {
-            end
-        };
+pub(super) fn block(ruler: &Ruler<'_>, from: usize, block: &Block) -> Vec<Range<usize>> {
+    let goes_on = block.goes_on && block.end - from > WINDOW;
+    let mut pieces = Vec::new();
+    let mut start = from;
+    while if goes_on { block.end - start > WINDOW } else { !ruler.fits(start..block.end) } {
+        let end = cut(ruler, block.kind, start..block.end, block.start);
+        pieces.push(start..end);
+        start = end;
     }
-    let end = if at > block.start { at } else { block.end };
-    match starts.first_mut() {
-        Some(first) => *first = from,
-        None => starts.push(from),
+    if !goes_on {
+        pieces.push(start..block.end);
     }
-    let ends = starts[1..].iter().copied().chain([end]);
-    starts.iter().zip(ends).map(|(&start, end)| start..end).collect()
+    pieces
 }
 
-/// The end of a window at `start`: the last line end, else the last blank, in its second half, else anywhere.
-fn window_end(text: &str, start: usize, end: usize) -> usize {
-    if end - start <= WINDOW {
-        return end;
+/// Where to cut a range that does not fit, so that its first part does: after `from`, at the best border there is. If two
+/// parts are enough, they are about even. Else the first is filled, at least by half, or by a quarter up to a line.
+pub(super) fn cut(ruler: &Ruler<'_>, kind: Kind, range: Range<usize>, from: usize) -> usize {
+    let text = ruler.text;
+    let Range { start, end } = range;
+    let most = reach(ruler, start..end);
+    let after = |at: usize| text.ceil_char_boundary(at + 1);
+    let part = |at: usize| text.floor_char_boundary(at).max(after(from.max(start)));
+    let (quarter, half) = (part(start + (most - start) / 4), part(start + (most - start) / 2));
+    // What it is, how far from the best place, and where.
+    let mut best: Option<(Border, usize, usize)> = None;
+    let better =
+        |found: (Border, usize, usize), best: Option<_>| Some(best.map_or(found, |best| found.min(best)));
+    if end - start <= WINDOW && ruler.size(start..end) <= 2 * ruler.limit {
+        let middle = start + (end - start) / 2;
+        borders(text, start..end, quarter..most, kind, |at, border| {
+            if border <= Border::Sentence && ruler.fits(at..end) {
+                best = better((border, at.abs_diff(middle), at), best);
+            }
+        });
     }
-    let half = text.floor_char_boundary(start + WINDOW / 2);
-    let end = text.floor_char_boundary(start + WINDOW);
-    let tail = &text[half..end];
-    let border = tail.rfind('\n').or_else(|| tail.rfind(char::is_whitespace));
-    border.map_or(end, |border| text.ceil_char_boundary(half + border + 1))
-}
-
-/// Where text-splitter's chunks of a window begin, of which the parser saw `view`.
-fn splits(
-    ruler: &Ruler<'_>,
-    view: &str,
-    window: Range<usize>,
-    kind: Kind,
-    lead: Option<usize>,
-) -> Vec<usize> {
-    let seen: Cow<'_, str> = match kind {
-        // Hard-wrapped lines are no units of a paragraph, sentences are. Blanks of one byte keep the offsets.
-        Kind::Paragraph | Kind::Heading => view.replace(['\n', '\r'], " ").into(),
-        Kind::Markup | Kind::Lines => view.into(),
-    };
-    let sizer = Sizer { ruler: *ruler, base: seen.as_ptr().addr(), window: window.clone(), lead };
-    let config = ChunkConfig::new(ruler.limit).with_sizer(sizer);
-    let start_of = |(offset, _)| window.start + offset;
-    match kind {
-        Kind::Markup => MarkdownSplitter::new(config).chunk_indices(&seen).map(start_of).collect(),
-        Kind::Paragraph | Kind::Heading | Kind::Lines => {
-            TextSplitter::new(config).chunk_indices(&seen).map(start_of).collect()
-        }
+    if best.is_none() {
+        borders(text, start..end, quarter..most, kind, |at, border| {
+            if at >= half || border < Border::Sentence {
+                best = better((border, most - at, at), best);
+            }
+        });
     }
+    let cut = best.map_or_else(|| within_word(text, half..most), |(_, _, at)| at);
+    // A part of a word can have more tokens than the word.
+    if ruler.fits(start..cut) { cut } else { most }
 }
 
-/// Sizes for text-splitter from the one count of the text: the slices it asks about are parts of the window it was
-/// given, so their addresses tell where they are.
-struct Sizer<'a> {
-    ruler: Ruler<'a>,
-    /// The address of the window, as text-splitter sees it.
-    base: usize,
-    /// Where the window is in the text.
-    window: Range<usize>,
-    /// Where the headings begin that come before the window's first chunk and count as a part of it.
-    lead: Option<usize>,
-}
-
-impl ChunkSizer for Sizer<'_> {
-    fn size(&self, chunk: &str) -> usize {
-        let offset = chunk.as_ptr().addr().wrapping_sub(self.base);
-        if offset > self.window.len() || chunk.len() > self.window.len() - offset {
-            return WordPiece::count(chunk);
-        }
-        let start = self.window.start + offset;
-        let end = start + chunk.len();
-        // A block begins with a non-blank, so nothing that begins before or with it is trimmed.
-        let start = self.lead.filter(|_| offset == 0).unwrap_or(start);
-        self.ruler.size(start..end)
-    }
-}
-
-/// Where to cut a range that breaks a limit, so that its first part does not: at the last blank of its second half, or
-/// else at the last character possible.
-pub(super) fn hard_cut(ruler: &Ruler<'_>, range: &Range<usize>) -> usize {
+/// The furthest place up to which a range fits, after one character at least.
+fn reach(ruler: &Ruler<'_>, range: Range<usize>) -> usize {
     let text = ruler.text;
     let after = |at: usize| text.ceil_char_boundary(at + 1);
-    // The first part fits up to `fits` (one character is three tokens at most) and not up to `too_far`.
+    // It fits up to `fits` (one character is three tokens at most) and not up to `too_far`.
     let mut fits = after(range.start);
     let mut too_far = range.end.min(text.ceil_char_boundary(range.start + MAX_CHUNK_BYTES + 1));
     while after(fits) < too_far {
@@ -124,7 +77,15 @@ pub(super) fn hard_cut(ruler: &Ruler<'_>, range: &Range<usize>) -> usize {
             too_far = middle;
         }
     }
-    let half = text.ceil_char_boundary(range.start + (fits - range.start) / 2);
-    let blank = text[half..fits].rfind(char::is_whitespace);
-    blank.map_or(fits, |blank| after(half + blank))
+    fits
+}
+
+/// Where to cut a range without blanks: at its last border of words, else of what one sees as characters, else at its
+/// end.
+fn within_word(text: &str, range: Range<usize>) -> usize {
+    let seen = &text[range.start..text.ceil_char_boundary((range.end + 1).min(text.len()))];
+    let inside = |at: &usize| (1..=range.len()).contains(at);
+    let word = seen.split_word_bound_indices().map(|(at, _)| at).filter(inside).last();
+    let border = word.or_else(|| seen.grapheme_indices(true).map(|(at, _)| at).filter(inside).last());
+    range.start + border.unwrap_or(range.len())
 }
