@@ -6,7 +6,6 @@ use crate::identity::digest;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
-use unicode_segmentation::UnicodeSegmentation;
 
 /// BM25's saturation of repeated terms (Anserini's value).
 pub const K1: f64 = 0.9;
@@ -15,24 +14,40 @@ pub const B: f64 = 0.4;
 /// A query's terms at most; more are dropped from the end.
 pub const MAX_QUERY_TERMS: usize = 64;
 
-/// English words that carry no meaning for retrieval.
-const STOP_WORDS: [&str; 33] = [
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no",
-    "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",
-    "was", "will", "with",
+/// English words that carry no meaning for retrieval, those of questions among them.
+const STOP_WORDS: [&str; 79] = [
+    "a", "about", "am", "an", "and", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could",
+    "did", "do", "does", "for", "from", "had", "has", "have", "having", "he", "her", "him", "his", "how",
+    "i", "if", "in", "into", "is", "it", "its", "may", "me", "might", "must", "my", "no", "not", "of", "on",
+    "or", "our", "shall", "she", "should", "such", "than", "that", "the", "their", "them", "then", "there",
+    "these", "they", "this", "to", "us", "was", "we", "were", "what", "when", "where", "which", "who",
+    "whom", "whose", "why", "will", "with", "would", "you", "your",
 ];
 
-/// The terms of a document's text, in order, repeats included: words folded to lower case without accents and stemmed;
-/// runs of Han, Kana, Hangul and Thai as single characters and bigrams.
+/// The terms of a chunk, in order, repeats included: those of its document's title and its headings, then of its text.
+///
+/// Words are folded to lower case without accents and stemmed (English, or Arabic by their script); an identifier counts
+/// by its parts and as a whole; runs of Han, Kana, Hangul and Thai count as single characters and bigrams.
+pub fn passage_terms(title: Option<&str>, headings: &[String], text: &str) -> Vec<String> {
+    let mut terms = Terms::new(true);
+    for part in title.into_iter().chain(headings.iter().map(String::as_str)).chain([text]) {
+        terms.read(part);
+    }
+    terms.found
+}
+
+/// The terms of a text, as [`passage_terms`] makes them.
 pub fn terms(text: &str) -> Vec<String> {
-    collect(text, true)
+    passage_terms(None, &[], text)
 }
 
 /// The distinct terms of a query, at most [`MAX_QUERY_TERMS`]. Of a CJK run only the bigrams are asked for, since each
 /// of its characters alone is far more common.
 pub fn query_terms(query: &str) -> Vec<String> {
+    let mut terms = Terms::new(false);
+    terms.read(query);
+    let mut terms = terms.found;
     let mut seen = std::collections::HashSet::new();
-    let mut terms = collect(query, false);
     terms.retain(|term| seen.insert(term.clone()));
     terms.truncate(MAX_QUERY_TERMS);
     terms
@@ -54,41 +69,133 @@ pub fn stored_term(tenant: &Tenant, term: &str) -> String {
     stored
 }
 
-fn collect(text: &str, unigrams: bool) -> Vec<String> {
-    let stemmer = Stemmer::create(Algorithm::English);
-    let mut terms = Vec::new();
-    let mut run: Vec<char> = Vec::new();
-    let mut run_end = 0;
-    for (offset, word) in text.unicode_word_indices() {
-        if word.chars().all(is_unspaced) {
-            // Segmentation gives such scripts back in pieces; what follows without a gap is one run.
-            if offset != run_end {
-                flush(&mut run, &mut terms, unigrams);
+/// The terms found so far.
+struct Terms {
+    /// Whether single characters of scripts without spaces count beside the bigrams.
+    unigrams: bool,
+    english: Stemmer,
+    arabic: Stemmer,
+    found: Vec<String>,
+}
+
+impl Terms {
+    fn new(unigrams: bool) -> Self {
+        let (english, arabic) = (Stemmer::create(Algorithm::English), Stemmer::create(Algorithm::Arabic));
+        Self { unigrams, english, arabic, found: Vec::new() }
+    }
+
+    /// Takes the words of a text: runs of letters, marks, digits, underscores, and apostrophes between letters.
+    fn read(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(start) = rest.find(char::is_alphanumeric) {
+            rest = &rest[start..];
+            let unspaced = rest.starts_with(is_unspaced);
+            let mut chars = rest.char_indices().peekable();
+            let mut end = rest.len();
+            while let Some((at, c)) = chars.next() {
+                let next_is_letter = || rest[at + c.len_utf8()..].starts_with(char::is_alphabetic);
+                let goes_on = if unspaced {
+                    is_unspaced(c) || is_combining_mark(c)
+                } else {
+                    !is_unspaced(c)
+                        && (c.is_alphanumeric()
+                            || c == '_'
+                            || is_combining_mark(c)
+                            || is_apostrophe(c) && next_is_letter())
+                };
+                if !goes_on {
+                    end = at;
+                    break;
+                }
             }
-            run.extend(word.nfkc());
-            run_end = offset + word.len();
-            continue;
-        }
-        flush(&mut run, &mut terms, unigrams);
-        let folded = fold(word);
-        if !folded.is_empty() && STOP_WORDS.binary_search(&folded.as_str()).is_err() {
-            terms.push(stemmer.stem(&folded).into_owned());
+            let (word, after) = rest.split_at(end);
+            rest = after;
+            if unspaced { self.run(word) } else { self.word(word) }
         }
     }
-    flush(&mut run, &mut terms, unigrams);
-    terms
-}
 
-fn flush(run: &mut Vec<char>, terms: &mut Vec<String>, unigrams: bool) {
-    if unigrams || run.len() == 1 {
-        terms.extend(run.iter().map(char::to_string));
+    fn run(&mut self, run: &str) {
+        let run: Vec<char> = run.nfkc().collect();
+        if self.unigrams || run.len() == 1 {
+            self.found.extend(run.iter().map(char::to_string));
+        }
+        self.found.extend(run.windows(2).map(|pair| pair.iter().collect()));
     }
-    terms.extend(run.windows(2).map(|pair| pair.iter().collect()));
-    run.clear();
+
+    fn word(&mut self, word: &str) {
+        let word = word.trim_end_matches('_');
+        let word =
+            word.strip_suffix(['s', 'S']).and_then(|word| word.strip_suffix(is_apostrophe)).unwrap_or(word);
+        let parts = identifier_parts(word);
+        if parts.len() > 1 {
+            for part in &parts {
+                self.term(part);
+            }
+            self.term(&parts.concat());
+        } else {
+            self.term(word);
+        }
+    }
+
+    fn term(&mut self, word: &str) {
+        let kept = word
+            .nfkd()
+            .filter(|letter| !is_combining_mark(*letter) && !is_apostrophe(*letter) && *letter != '_');
+        let folded: String = kept.flat_map(char::to_lowercase).collect();
+        if folded.is_empty() || STOP_WORDS.binary_search(&folded.as_str()).is_ok() {
+            return;
+        }
+        let is_arabic = folded.starts_with(|letter| matches!(letter, '\u{600}'..='\u{6ff}'));
+        let stemmer = if is_arabic { &self.arabic } else { &self.english };
+        self.found.push(stemmer.stem(&folded).into_owned());
+    }
 }
 
-fn fold(word: &str) -> String {
-    word.nfkd().filter(|letter| !is_combining_mark(*letter)).flat_map(char::to_lowercase).collect()
+/// The parts of `snake_case`, `camelCase`, `HTTPServer`, `utf8`; one part if it is no identifier.
+fn identifier_parts(word: &str) -> Vec<&str> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Class {
+        Upper,
+        Lower,
+        Digit,
+        Joint,
+    }
+    let class = |letter: char| match letter {
+        '_' => Class::Joint,
+        _ if letter.is_numeric() => Class::Digit,
+        _ if letter.is_uppercase() => Class::Upper,
+        _ => Class::Lower,
+    };
+    let mut parts = Vec::new();
+    let mut start = 0;
+    // Where the letter before begins, and what it is.
+    let mut before: Option<(usize, Class)> = None;
+    for (at, letter) in word.char_indices() {
+        let class = class(letter);
+        if let Some((previous, last)) = before
+            && last != class
+        {
+            let cut = match (last, class) {
+                // The last of several capitals begins the next part.
+                (Class::Upper, Class::Lower) => previous,
+                _ => at,
+            };
+            if last != Class::Joint && cut > start {
+                parts.push(&word[start..cut]);
+            }
+            start = if last == Class::Joint { at } else { cut };
+        }
+        before = Some((at, class));
+    }
+    if before.is_some_and(|(_, last)| last != Class::Joint) {
+        parts.push(&word[start..]);
+    }
+    parts.retain(|part| !part.starts_with('_'));
+    parts
+}
+
+fn is_apostrophe(letter: char) -> bool {
+    matches!(letter, '\'' | '’')
 }
 
 /// Scripts written without spaces between words.
@@ -110,6 +217,36 @@ mod tests {
     #[test]
     fn words_are_folded_and_stemmed() {
         assert_eq!(terms("The Running CAFÉS, naïvely"), ["run", "cafe", "naiv"]);
+    }
+
+    #[test]
+    fn a_title_and_headings_count() {
+        assert_eq!(
+            passage_terms(Some("Lamp's oil"), &["Wicks".into()], "Don't."),
+            ["lamp", "oil", "wick", "dont"]
+        );
+    }
+
+    #[test]
+    fn an_identifier_is_found_by_its_parts_and_whole() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("snake_case", &["snake", "case", "snakecas"]),
+            ("__getUserID", &["get", "user", "id", "getuserid"]),
+            ("HTTPServer2", &["http", "server", "2", "httpserver2"]),
+            ("utf8", &["utf", "8", "utf8"]),
+            ("Paris", &["pari"]),
+            ("NASA", &["nasa"]),
+            ("a_", &[]),
+            ("2026", &["2026"]),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(terms(word), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn arabic_is_stemmed_by_its_own_rules() {
+        assert_eq!(terms("الكتاب"), terms("كتاب"));
     }
 
     #[test]

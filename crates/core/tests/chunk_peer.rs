@@ -155,8 +155,7 @@ fn fewer_sentences_are_cut_than_by_text_splitter() {
                 plain.len(),
                 cut[2]
             );
-            assert!(cut[0] <= cut[1].min(cut[2]), "{name}, {target}: {cut:?}");
-            assert!(cut[0] * 50 <= ours.len(), "{name}, {target}: {cut:?}");
+            assert!(2 * cut[0] <= cut[1].min(cut[2]), "{name}, {target}: {cut:?}");
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::chunks::stored_terms;
 use super::statement::slices;
 use super::{Database, Statement};
-use ragflare_core::keyword::terms;
+use ragflare_core::keyword::passage_terms;
 use ragflare_core::{Result, Tenant};
 use serde::Deserialize;
 
@@ -35,6 +35,9 @@ pub struct Rebuilt {
 struct Stored {
     row: i64,
     tenant: String,
+    title: Option<String>,
+    /// JSON.
+    headings: String,
     text: String,
 }
 
@@ -53,14 +56,18 @@ impl Rebuild {
         if after <= 0 {
             self.database.batch(TABLES.map(Statement::new).into()).await?;
         }
-        let statement =
-            Statement::new("SELECT row, tenant, text FROM chunks WHERE row > ?1 ORDER BY row LIMIT ?2");
+        let statement = Statement::new(
+            "SELECT c.row, c.tenant, c.headings, c.text, g.embedded_title AS title FROM chunks c \
+             LEFT JOIN generations g USING (tenant, document, generation) WHERE c.row > ?1 ORDER BY c.row LIMIT ?2",
+        );
         let rows: Vec<Stored> = self.database.all(statement.bind(after as f64).number(limit as u64)).await?;
         let next = if rows.len() < limit { None } else { rows.last().map(|row| row.row) };
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
             let tenant = Tenant::new(row.tenant.as_str())?;
-            let entry = (row.row, stored_terms(&tenant, &terms(&row.text)));
+            let headings: Vec<String> = serde_json::from_str(&row.headings).unwrap_or_default();
+            let terms = passage_terms(row.title.as_deref(), &headings, &row.text);
+            let entry = (row.row, stored_terms(&tenant, &terms));
             entries.push(serde_json::to_string(&entry).unwrap_or_default());
         }
         // Rows written meanwhile are after the last one read, if that was the last slice; they have their terms.

@@ -409,9 +409,11 @@ impl<'p, P: Ports> Batch<'p, P> {
                 continue;
             }
             let (id, generation) = (&document.id, document.generation);
-            let (settings, now) = (&document.work.upload.settings, self.ports.clock().now());
+            let upload = &document.work.upload;
+            let (settings, now) = (&upload.settings, self.ports.clock().now());
             for chunk in &mut filling.part.chunks {
-                chunk.terms = keyword::terms(&chunk.text);
+                let title = upload.embedded_title.as_deref();
+                chunk.terms = keyword::passage_terms(title, &chunk.headings, &chunk.text);
             }
             let documents = self.ports.documents();
             match documents.write_part(self.tenant, id, generation, settings, &filling.part, now).await {
