@@ -298,7 +298,7 @@ pub struct ChunkRow {
     pub page: Option<u32>,
     /// Heading path.
     pub headings: Vec<String>,
-    /// Keyword terms, in order, as [`crate::keyword::terms`] makes them.
+    /// Keyword terms, in order, as [`crate::keyword::passage_terms`] makes them.
     pub terms: Vec<String>,
 }
 

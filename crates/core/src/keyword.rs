@@ -24,21 +24,57 @@ const STOP_WORDS: [&str; 79] = [
     "whom", "whose", "why", "will", "with", "would", "you", "your",
 ];
 
-/// The terms of a chunk, in order, repeats included: those of its document's title and its headings, then of its text.
+/// Characters before and after a chunk whose words count as its own: what is asked for often stands beside what
+/// answers it. Measured in docs/evaluation.md.
+pub(crate) const CONTEXT_CHARS: usize = 200;
+
+/// A chunk and what it stands in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passage<'a> {
+    /// The document's title, as it is embedded.
+    pub title: Option<&'a str>,
+    /// The chunk's heading path.
+    pub headings: &'a [String],
+    /// The text before; of more than 200 characters the last.
+    pub before: &'a str,
+    /// The chunk.
+    pub text: &'a str,
+    /// The text after; of more than 200 characters the first.
+    pub after: &'a str,
+}
+
+/// What of the chunk before stands before `start`: without what the two have in common.
+pub fn before(previous: (u64, &str), start: u64) -> &str {
+    let (from, text) = previous;
+    text.get(..start.saturating_sub(from) as usize).unwrap_or(text)
+}
+
+/// What of the chunk after stands after `end`.
+pub fn after(next: (u64, &str), end: u64) -> &str {
+    let (from, text) = next;
+    text.get(end.saturating_sub(from) as usize..).unwrap_or_default()
+}
+
+/// The terms of a chunk, in order, repeats included: of title, headings, the text before, its own, the text after.
 ///
 /// Words are folded to lower case without accents and stemmed (English, or Arabic by their script); an identifier counts
 /// by its parts and as a whole; runs of Han, Kana, Hangul and Thai count as single characters and bigrams.
-pub fn passage_terms(title: Option<&str>, headings: &[String], text: &str) -> Vec<String> {
+pub fn passage_terms(passage: &Passage<'_>) -> Vec<String> {
     let mut terms = Terms::new(true);
-    for part in title.into_iter().chain(headings.iter().map(String::as_str)).chain([text]) {
+    for part in passage.title.into_iter().chain(passage.headings.iter().map(String::as_str)) {
         terms.read(part);
     }
+    let start = passage.before.char_indices().rev().take(CONTEXT_CHARS).last().map_or(0, |(at, _)| at);
+    terms.read(&passage.before[start..]);
+    terms.read(passage.text);
+    let end = passage.after.char_indices().nth(CONTEXT_CHARS).map_or(passage.after.len(), |(at, _)| at);
+    terms.read(&passage.after[..end]);
     terms.found
 }
 
 /// The terms of a text, as [`passage_terms`] makes them.
 pub fn terms(text: &str) -> Vec<String> {
-    passage_terms(None, &[], text)
+    passage_terms(&Passage { text, ..Passage::default() })
 }
 
 /// The distinct terms of a query, at most [`MAX_QUERY_TERMS`]. Of a CJK run only the bigrams are asked for, since each
@@ -220,11 +256,21 @@ mod tests {
     }
 
     #[test]
-    fn a_title_and_headings_count() {
-        assert_eq!(
-            passage_terms(Some("Lamp's oil"), &["Wicks".into()], "Don't."),
-            ["lamp", "oil", "wick", "dont"]
-        );
+    fn a_title_headings_and_what_stands_beside_count() {
+        let headings = ["Wicks".to_owned()];
+        let (before, after) = (format!("far {}", "near ".repeat(40)), format!("{}far", "near ".repeat(40)));
+        let passage = Passage {
+            title: Some("Lamp's oil"),
+            headings: &headings,
+            before: &before,
+            text: "Don't.",
+            after: &after,
+        };
+        let terms = passage_terms(&passage);
+        assert_eq!(terms[..3], ["lamp", "oil", "wick"]);
+        assert_eq!(terms[43], "dont");
+        assert_eq!(terms.iter().filter(|term| *term == "near").count(), 80);
+        assert!(!terms.contains(&"far".to_owned()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::chunks::stored_terms;
 use super::statement::slices;
 use super::{Database, Statement};
-use ragflare_core::keyword::passage_terms;
+use ragflare_core::keyword::{Passage, after, before, passage_terms};
 use ragflare_core::{Result, Tenant};
 use serde::Deserialize;
 
@@ -39,6 +39,27 @@ struct Stored {
     /// JSON.
     headings: String,
     text: String,
+    start: u64,
+    end: u64,
+    /// Start and text of the chunks before and after, as JSON: `[start, text]`.
+    previous: Option<String>,
+    next: Option<String>,
+}
+
+impl Stored {
+    fn terms(&self) -> Vec<String> {
+        let chunk =
+            |json: &Option<String>| -> Option<(u64, String)> { serde_json::from_str(json.as_deref()?).ok() };
+        let headings: Vec<String> = serde_json::from_str(&self.headings).unwrap_or_default();
+        let (previous, next) = (chunk(&self.previous), chunk(&self.next));
+        passage_terms(&Passage {
+            title: self.title.as_deref(),
+            headings: &headings,
+            before: previous.as_ref().map_or("", |(from, text)| before((*from, text), self.start)),
+            text: &self.text,
+            after: next.as_ref().map_or("", |(from, text)| after((*from, text), self.end)),
+        })
+    }
 }
 
 impl Rebuild {
@@ -57,17 +78,20 @@ impl Rebuild {
             self.database.batch(TABLES.map(Statement::new).into()).await?;
         }
         let statement = Statement::new(
-            "SELECT c.row, c.tenant, c.headings, c.text, g.embedded_title AS title FROM chunks c \
-             LEFT JOIN generations g USING (tenant, document, generation) WHERE c.row > ?1 ORDER BY c.row LIMIT ?2",
+            "SELECT c.row, c.tenant, c.headings, c.text, c.start, c.\"end\", g.embedded_title AS title, \
+             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal) \
+               = (c.tenant, c.document, c.generation, c.ordinal - 1)) AS previous, \
+             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal) \
+               = (c.tenant, c.document, c.generation, c.ordinal + 1)) AS next \
+             FROM chunks c LEFT JOIN generations g USING (tenant, document, generation) \
+             WHERE c.row > ?1 ORDER BY c.row LIMIT ?2",
         );
         let rows: Vec<Stored> = self.database.all(statement.bind(after as f64).number(limit as u64)).await?;
         let next = if rows.len() < limit { None } else { rows.last().map(|row| row.row) };
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
             let tenant = Tenant::new(row.tenant.as_str())?;
-            let headings: Vec<String> = serde_json::from_str(&row.headings).unwrap_or_default();
-            let terms = passage_terms(row.title.as_deref(), &headings, &row.text);
-            let entry = (row.row, stored_terms(&tenant, &terms));
+            let entry = (row.row, stored_terms(&tenant, &row.terms()));
             entries.push(serde_json::to_string(&entry).unwrap_or_default());
         }
         // Rows written meanwhile are after the last one read, if that was the last slice; they have their terms.
