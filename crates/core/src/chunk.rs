@@ -8,7 +8,8 @@
 //!
 //! - A heading begins a new chunk when the current one is at least half full, or when its section would not fit into
 //!   the current chunk as a whole and that one is more than a line or two (an eighth of the target). Smaller sections
-//!   share a chunk. A heading is never the end of a chunk whose next one begins with its text.
+//!   share a chunk. A heading is not the end of a chunk whose next one begins with its text, but where code or a table that fits into a
+//!   chunk would have to be cut for it.
 //! - A chunk is not filled up with blocks if one in its second half is indented less than the next: code ends between
 //!   functions rather than in one.
 //! - If the last chunk of a section or of the text is smaller than a quarter of the target, it gets blocks of the chunk

@@ -38,8 +38,6 @@ pub(super) struct Outline<'a> {
     pub(super) front_matter: Vec<Range<usize>>,
     /// What the first block is, as the parser saw it, and where in `view` it begins.
     opener: Option<(Opener, usize)>,
-    /// A line in the second half that begins front matter if the text goes on and ends it.
-    unsure: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +107,6 @@ impl<'a> Outline<'a> {
             headings: Vec::new(),
             front_matter: Vec::new(),
             opener: None,
-            unsure: None,
         };
         match format {
             Format::Plain => outline.read_plain(),
@@ -126,7 +123,7 @@ impl<'a> Outline<'a> {
         for line in self.text[self.from..].split_inclusive('\n') {
             let blank = line.trim_start().is_empty();
             if after_blank && !blank {
-                starts.push((at, Kind::Text));
+                starts.push(Start { at, end: None, kind: Kind::Text });
             }
             after_blank = blank;
             at += line.len();
@@ -143,12 +140,17 @@ impl<'a> Outline<'a> {
             | Options::ENABLE_FOOTNOTES
             | Options::ENABLE_STRIKETHROUGH
             | Options::ENABLE_TASKLISTS
-            | Options::ENABLE_HEADING_ATTRIBUTES
-            | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS;
+            | Options::ENABLE_HEADING_ATTRIBUTES;
         let view: &str = &self.view;
         let (from, lead_in) = (self.from, self.lead_in);
         let position = |offset: usize| offset.saturating_sub(lead_in) + from;
         let mut starts = Vec::new();
+        // Not the parser's: that looks for the end of each `---` in a quote or a list up to the end of the text.
+        let skip_matter = if from == 0 { front_matter(view) } else { 0 };
+        if skip_matter > 0 {
+            starts.push(Start { at: 0, end: Some(skip_matter), kind: Kind::Lines });
+            self.front_matter.push(0..skip_matter);
+        }
         let mut headings: Vec<Heading> = Vec::new();
         let mut depth = 0_usize;
         let in_heading = Cell::new(false);
@@ -156,8 +158,9 @@ impl<'a> Outline<'a> {
         let mut brackets: Vec<&str> = Vec::new();
         let mut skip = 0;
         let resolve = |_: BrokenLink<'_>| in_heading.get().then(|| (CowStr::from(""), CowStr::from("")));
-        let parser = Parser::new_with_broken_link_callback(view, options, Some(resolve));
+        let parser = Parser::new_with_broken_link_callback(&view[skip_matter..], options, Some(resolve));
         for (event, range) in parser.into_offset_iter() {
+            let range = range.start + skip_matter..range.end + skip_matter;
             if depth == 0 {
                 let goes_on = range.start < lead_in;
                 let kind = match &event {
@@ -181,19 +184,13 @@ impl<'a> Outline<'a> {
                     }
                     _ => Kind::Text,
                 };
-                if starts.last().is_none_or(|(last, _)| *last < position(range.start)) {
+                if starts.last().is_none_or(|last: &Start| last.at < position(range.start)) {
                     if starts.is_empty() {
                         self.opener = Some((Opener::of(&event), range.start));
                     }
-                    starts.push((position(range.start), kind));
+                    let end = (kind == Kind::Lines).then(|| position(range.end));
+                    starts.push(Start { at: position(range.start), end, kind });
                 }
-            }
-            if event == Event::Rule
-                && self.unsure.is_none()
-                && range.start > view.len() / 2
-                && view[range.clone()].trim_end() == "---"
-            {
-                self.unsure = Some(position(range.start));
             }
             if in_heading.get() {
                 let is_shortcut =
@@ -246,8 +243,7 @@ impl<'a> Outline<'a> {
 
     /// The last block that certainly does not go on the one before it.
     fn last_border(&self) -> Option<usize> {
-        let sure = |block: &Block| self.unsure.is_none_or(|unsure| block.start <= unsure);
-        (1..self.blocks.len()).rev().find(|&block| sure(&self.blocks[block]) && self.is_border(block))
+        (1..self.blocks.len()).rev().find(|&block| self.is_border(block))
     }
 
     fn is_border(&self, block: usize) -> bool {
@@ -357,6 +353,23 @@ fn ends_with_blank_line(text: &str) -> bool {
     text.is_empty() || text.ends_with(['\n', '\r'])
 }
 
+/// Where the YAML front matter ends that the document begins with; 0 if it begins with none.
+fn front_matter(text: &str) -> usize {
+    let mut at = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let is_mark = |mark: &str| line.strip_prefix(mark).is_some_and(|rest| rest.trim().is_empty());
+        at += line.len();
+        match number {
+            0 if !is_mark("---") => return 0,
+            0 => {}
+            1 if line.trim().is_empty() || is_mark("---") || is_mark("...") => return 0,
+            _ if is_mark("---") || is_mark("...") => return at,
+            _ => {}
+        }
+    }
+    0
+}
+
 /// The end of the `[^label]` that begins there.
 fn footnote_reference(text: &str, start: usize) -> Option<usize> {
     let label = text[start..].strip_prefix("[^")?;
@@ -374,7 +387,7 @@ fn push_part(headings: &mut [Heading], part: &str) {
 }
 
 /// Blocks from their first bytes. What the parser reports no block for (link definitions) goes with the block before.
-fn blocks(text: &str, from: usize, starts: &[(usize, Kind)]) -> Vec<Block> {
+fn blocks(text: &str, from: usize, starts: &[Start]) -> Vec<Block> {
     let mut blocks = Vec::with_capacity(starts.len() + 1);
     let mut push = |start: usize, end: usize, kind| {
         let part = &text[start..end];
@@ -388,20 +401,34 @@ fn blocks(text: &str, from: usize, starts: &[(usize, Kind)]) -> Vec<Block> {
             });
         }
     };
-    push(from, starts.first().map_or(text.len(), |(start, _)| *start), Kind::Lines);
-    for (position, &(start, kind)) in starts.iter().enumerate() {
-        push(start, starts.get(position + 1).map_or(text.len(), |(next, _)| *next), kind);
+    push(from, starts.first().map_or(text.len(), |start| start.at), Kind::Lines);
+    for (position, &Start { at, end, kind }) in starts.iter().enumerate() {
+        let next = starts.get(position + 1).map_or(text.len(), |next| next.at);
+        let end = end.map_or(next, |end| end.clamp(at, next));
+        push(at, end, kind);
+        push(end, next, Kind::Text);
     }
     blocks
 }
 
+/// Where a block begins, as far as the parser tells.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    at: usize,
+    /// Where it ends, if what follows it is not to be kept with it: a link definition is no block to the parser.
+    end: Option<usize>,
+    kind: Kind,
+}
+
 /// The text with the quote and list markers that open a line replaced by an `x` from the [`MAX_MARKERS`]th on.
 fn blot_deep_markers(text: Cow<'_, str>) -> Cow<'_, str> {
+    // What a line goes on with takes two columns or a marker each, what it begins a marker.
+    let is_deep = |markers: usize, columns: usize| markers >= MAX_MARKERS || columns > 2 * MAX_MARKERS;
     let mut blots = Vec::new();
     let mut at = 0;
-    for line in text.split_inclusive('\n') {
+    for line in text.split_inclusive(['\n', '\r']) {
         let bytes = line.as_bytes();
-        let mut markers = 0;
+        let (mut markers, mut columns) = (0, 0);
         let mut position = 0;
         while let Some(&byte) = bytes.get(position) {
             let blank_follows = |position: usize| {
@@ -409,6 +436,7 @@ fn blot_deep_markers(text: Cow<'_, str>) -> Cow<'_, str> {
             };
             match byte {
                 b' ' | b'\t' => {
+                    columns += if byte == b' ' { 1 } else { 4 };
                     position += 1;
                     continue;
                 }
@@ -421,12 +449,22 @@ fn blot_deep_markers(text: Cow<'_, str>) -> Cow<'_, str> {
                 }
                 b'>' => {}
                 b'-' | b'*' | b'+' if blank_follows(position) => {}
+                b'[' if bytes[position + 1..].first() == Some(&b'^') => {
+                    // A footnote. Its label may have brackets in it.
+                    let Some(label) = line[position..].find("]:") else { break };
+                    if is_deep(markers, columns) {
+                        blots.push(at + position);
+                    }
+                    markers += 1;
+                    position += label + 2;
+                    continue;
+                }
                 _ => break,
             }
-            markers += 1;
-            if markers > MAX_MARKERS {
+            if is_deep(markers, columns) {
                 blots.push(at + position);
             }
+            markers += 1;
             position += 1;
         }
         at += line.len();

@@ -134,10 +134,14 @@ impl<'a> Packer<'a> {
                 filling.lead = is_heading.then(|| filling.lead.unwrap_or(block.start));
                 continue;
             }
-            // Headings that fill half a chunk by themselves stay behind.
-            let from = (filling.lead)
-                .filter(|&lead| self.ruler.size(lead..block.start) <= self.ruler.limit / 2)
-                .unwrap_or(block.start);
+            // Headings that fill half a chunk by themselves stay behind, and those for which a table or code that fits
+            // alone would have to be cut.
+            let fits_alone = block.kind == Kind::Lines && self.ruler.fits(block.start..block.end);
+            let goes_along = |lead: usize| {
+                let size = self.ruler.size(lead..block.start);
+                size <= self.ruler.limit / 2 && (!fits_alone || self.ruler.fits(lead..block.end))
+            };
+            let from = filling.lead.filter(|&lead| goes_along(lead)).unwrap_or(block.start);
             let borders = std::mem::take(&mut filling.borders);
             filling.current = from..block.end;
             filling.lead = is_heading.then_some(from);

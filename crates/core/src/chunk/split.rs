@@ -57,7 +57,7 @@ pub(super) fn cut(ruler: &Ruler<'_>, kind: Kind, range: Range<usize>, from: usiz
             }
         });
     }
-    let cut = best.map_or_else(|| within_word(text, half..most), |(_, _, at)| at);
+    let cut = best.map_or_else(|| within_word(text, start, half..most), |(_, _, at)| at);
     // A part of a word can have more tokens than the word.
     if ruler.fits(start..cut) { cut } else { most }
 }
@@ -81,11 +81,11 @@ fn reach(ruler: &Ruler<'_>, range: Range<usize>) -> usize {
 }
 
 /// Where to cut a range without blanks: at its last border of words, else of what one sees as characters, else at its
-/// end.
-fn within_word(text: &str, range: Range<usize>) -> usize {
-    let seen = &text[range.start..text.ceil_char_boundary((range.end + 1).min(text.len()))];
-    let inside = |at: &usize| (1..=range.len()).contains(at);
-    let word = seen.split_word_bound_indices().map(|(at, _)| at).filter(inside).last();
-    let border = word.or_else(|| seen.grapheme_indices(true).map(|(at, _)| at).filter(inside).last());
-    range.start + border.unwrap_or(range.len())
+/// end. What comes before it, from `from` on, decides which letters of a row of flags make one.
+fn within_word(text: &str, from: usize, range: Range<usize>) -> usize {
+    let seen = &text[from..text.ceil_char_boundary((range.end + 1).min(text.len()))];
+    let inside = |at: &usize| (range.start + 1..=range.end).contains(at);
+    let word = seen.split_word_bound_indices().map(|(at, _)| from + at).filter(inside).last();
+    let border = word.or_else(|| seen.grapheme_indices(true).map(|(at, _)| from + at).filter(inside).last());
+    border.unwrap_or(range.end)
 }
