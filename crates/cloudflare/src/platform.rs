@@ -11,7 +11,8 @@ use crate::vectors::VectorizeVectors;
 use ragflare_core::document::Millis;
 use ragflare_core::ports::{Clock, Ports};
 use ragflare_core::settings::Settings;
-use worker::{Date, Env};
+use std::time::Duration;
+use worker::{Date, Delay, Env};
 
 /// Names of the bindings, as in `wrangler.jsonc`.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,10 @@ pub struct PlatformClock;
 impl Clock for PlatformClock {
     fn now(&self) -> Millis {
         Date::now().as_millis()
+    }
+
+    async fn sleep(&self, milliseconds: u64) {
+        Delay::from(Duration::from_millis(milliseconds)).await;
     }
 }
 

@@ -1,11 +1,13 @@
 //! Vectorize behind core's `VectorIndex`.
 
 use crate::ai::RetryClass;
-use crate::vectorize::{Filter, QueryOptions, VectorRecord, Vectorize, VectorizeError};
+use crate::vectorize::{
+    Filter, Match, QueryOptions, ReturnMetadata, VectorRecord, Vectorize, VectorizeError,
+};
 use futures::future::try_join_all;
 use ragflare_core::filter::Filter as CoreFilter;
 use ragflare_core::identity::Namespace;
-use ragflare_core::ports::{Embeddings, VectorEntry, VectorIndex, VectorMatch};
+use ragflare_core::ports::{DOCUMENT_FIELD, Embeddings, VectorEntry, VectorIndex, VectorMatch};
 use ragflare_core::{Error, Result, Retry, Tenant};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -99,6 +101,12 @@ fn fault(error: &VectorizeError) -> Error {
     Error::Service { service: "vectors", retry, code: error.code(), message: error.to_string() }
 }
 
+fn to_match(found: Match) -> VectorMatch {
+    let document = found.metadata.as_ref().and_then(|metadata| metadata.get(DOCUMENT_FIELD)?.as_str());
+    let document = document.map(str::to_owned);
+    VectorMatch { id: found.id, score: found.score as f32, document }
+}
+
 fn texts(ids: &[String]) -> Vec<&str> {
     ids.iter().map(String::as_str).collect()
 }
@@ -140,12 +148,14 @@ impl VectorIndex for VectorizeVectors {
         let options = QueryOptions {
             top_k: top_k as u32,
             namespace: Some(namespace.as_str().to_owned()),
+            // The indexed fields leave `topK` at 100; all of them would halve it.
+            return_metadata: ReturnMetadata::Indexed,
             filter,
             ..QueryOptions::default()
         };
         let index = self.index_for(vector.len()).await?;
         let found = index.query(vector, &options).await.map_err(|error| fault(&error))?;
-        Ok(found.into_iter().map(|hit| VectorMatch { id: hit.id, score: hit.score as f32 }).collect())
+        Ok(found.into_iter().map(to_match).collect())
     }
 
     async fn fetch(&self, _: &Tenant, ids: &[String]) -> Result<Vec<(String, Vec<f32>)>> {

@@ -1,8 +1,11 @@
-//! The second half of a question's life: pack, ask the model, check citations while they stream.
+//! A question's life around the search: condense the conversation before it, then pack, ask the model, check citations while
+//! they stream.
+
+mod condense;
 
 use crate::citations::{Checked, Citation, CitationFilter};
 use crate::pack::{Budget, pack};
-use crate::ports::{Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
+use crate::ports::{Clock, Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
 use crate::search::{Hit, MAX_QUERY_BYTES, SearchRequest, SearchUsage, Searcher, Timings};
 use crate::settings::{Settings, within};
 use crate::{Error, Result, Tenant, prompt};
@@ -66,7 +69,10 @@ impl AnswerRequest {
 pub struct Source {
     /// Its number in the answer's markers, from 1.
     pub number: usize,
-    /// The passage.
+    /// The chunks in it, as they follow each other in the document; the first is its `chunk_id`.
+    #[serde(default)]
+    pub chunk_ids: Vec<String>,
+    /// The passage: a hit, or neighbouring hits in one.
     #[serde(flatten)]
     pub hit: Hit,
 }
@@ -108,21 +114,24 @@ pub struct Ending {
 /// An answer about to be generated: sources are known, the prompt fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
+    /// What was searched for: the question, or what was made of it and the conversation. The model that answers reads the
+    /// question itself.
+    pub query: String,
     /// The sources, numbered.
     pub sources: Vec<Source>,
-    /// What the model is asked; `None` when nothing was found.
+    /// What the model is asked; `None` when nothing was found, or nothing as relevant as `answer.min_relevance` asks.
     pub prompt: Option<Prompt>,
     /// Tokens of the prompt, as counted before sending.
     pub prompt_tokens: usize,
     /// What the search used.
     pub usage: SearchUsage,
-    /// How long the search took.
+    /// How long the search took, with the condensing before it.
     pub timings_ms: Timings,
     /// Stages that failed and were done without.
     pub degraded: Vec<String>,
 }
 
-/// Searches and packs.
+/// Condenses, searches and packs.
 ///
 /// # Errors
 /// [`Error::Invalid`] and [`Error::TooLong`] for the request; those of [`Searcher::search`].
@@ -159,31 +168,44 @@ pub async fn prepare<P: Ports>(
         return Err(Error::invalid("messages", message));
     }
 
-    let mut search = SearchRequest::new(question.clone());
+    // The client's instructions follow ours; they are not history that may be dropped.
+    let (instructions, history): (Vec<&Message>, Vec<&Message>) =
+        history.iter().partition(|message| message.role == Role::System);
+    let history: Vec<Message> = history.into_iter().cloned().collect();
+
+    let started = ports.clock().now();
+    let condensed = condense::condense(ports, settings, tenant, &history, question).await;
+    let condensing = ports.clock().now().saturating_sub(started);
+    let query = condensed.query.unwrap_or_else(|| question.clone());
+    let mut search = SearchRequest::new(query.clone());
     search.top_k = top_k;
     search.filter.clone_from(&request.filter);
     let found = Searcher::new(ports, settings).search(tenant, &search).await?;
+    let (mut usage, mut timings_ms, mut degraded) = (found.usage, found.timings_ms, found.degraded);
+    usage.condense_prompt_tokens = condensed.usage.prompt_tokens;
+    usage.condense_completion_tokens = condensed.usage.completion_tokens;
+    timings_ms.condense = condensing;
+    timings_ms.total += condensing;
+    if condensed.failed {
+        degraded.push("condense".to_owned());
+    }
+    let hits = if irrelevant(&found.hits, answer.min_relevance) { Vec::new() } else { found.hits };
 
     let budget = Budget {
         window: answer.window.unwrap_or_else(|| crate::models::window(model)),
         answer: max_tokens as usize,
         context: answer.context_tokens,
     };
-    // The client's instructions follow ours; they are not history that may be dropped.
-    let (instructions, history): (Vec<&Message>, Vec<&Message>) =
-        history.iter().partition(|message| message.role == Role::System);
     let mut system = answer.system_prompt.clone();
     for message in instructions {
         system.push_str("\n\n");
         system.push_str(&message.content);
     }
-    let history: Vec<Message> = history.into_iter().cloned().collect();
-    let packed = pack(budget, &system, &history, question, &found.hits)?;
-    let mut degraded = found.degraded;
+    let packed = pack(budget, &system, &history, question, &hits)?;
     if packed.history_dropped > 0 {
         degraded.push("history_trimmed".to_owned());
     }
-    if let (Some(hit), true) = (found.hits.first(), packed.sources.is_empty()) {
+    if let (Some(hit), true) = (hits.first(), packed.sources.is_empty()) {
         // Something was found, but nothing of it fits: that is not "not found".
         let needed = packed.tokens + crate::tokens::cl100k::count(&hit.text);
         return Err(Error::TooLong { needed, available: packed.tokens + budget.context });
@@ -192,7 +214,7 @@ pub async fn prepare<P: Ports>(
         .sources
         .into_iter()
         .enumerate()
-        .map(|(position, hit)| Source { number: position + 1, hit })
+        .map(|(at, source)| Source { number: at + 1, chunk_ids: source.chunk_ids, hit: source.hit })
         .collect();
     let prompt = (!sources.is_empty()).then(|| Prompt {
         model: model.to_owned(),
@@ -200,14 +222,13 @@ pub async fn prepare<P: Ports>(
         max_tokens,
         temperature,
     });
-    Ok(Prepared {
-        sources,
-        prompt,
-        prompt_tokens: packed.tokens,
-        usage: found.usage,
-        timings_ms: found.timings_ms,
-        degraded,
-    })
+    Ok(Prepared { query, sources, prompt, prompt_tokens: packed.tokens, usage, timings_ms, degraded })
+}
+
+/// Whether no hit is as relevant as asked. Of hits that nobody judged, nobody knows.
+fn irrelevant(hits: &[Hit], least: f32) -> bool {
+    let best = hits.iter().filter_map(|hit| hit.scores.relevance).reduce(f32::max);
+    best.is_some_and(|best| best < least)
 }
 
 /// Streams an answer. The stream owns what it needs and can outlive the request's handler; dropping it stops the

@@ -1,6 +1,7 @@
 //! Vectorize's filter language over the declared fields: parsed once, then asked of Vectorize, of D1 and of values.
 
 use crate::document::Metadata;
+use crate::ports::DOCUMENT_FIELD;
 use crate::settings::{Field, FieldType};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -77,9 +78,6 @@ impl Filter {
         let Value::Object(entries) = filter else {
             return Err(Error::invalid("filter", "must be an object"));
         };
-        if filter.to_string().len() >= Self::MAX_BYTES {
-            return Err(Error::invalid("filter", "must be less than 2048 bytes of compact JSON"));
-        }
         let mut conditions = Vec::new();
         for (name, wanted) in entries {
             let field = fields
@@ -100,7 +98,14 @@ impl Filter {
                 value => conditions.push(condition(field, "$eq", value)?),
             }
         }
-        Ok(Self { conditions })
+        let filter = Self { conditions };
+        // As it is sent: a bare value is written out with `$eq`.
+        let bytes = filter.to_json().to_string().len();
+        if bytes >= Self::MAX_BYTES {
+            let message = format!("is {bytes} bytes of compact JSON, `$eq` written out; allowed are 2047");
+            return Err(Error::invalid("filter", message));
+        }
+        Ok(filter)
     }
 
     /// The conditions.
@@ -127,10 +132,66 @@ impl Filter {
         Value::Object(fields)
     }
 
+    /// What Vectorize can be asked, since it compares strings by no more than their first [`INDEXED_BYTES`] bytes: every
+    /// document that matches this filter matches that one too, and some that do not. `$eq` and `$in` are asked with
+    /// as much of a long string as the index holds; other conditions on a long string are left out.
+    #[must_use]
+    pub fn for_vectors(&self) -> Self {
+        let one = |condition: &Condition| {
+            let mut condition = condition.clone();
+            match condition.operator {
+                Operator::Eq | Operator::In => condition.values.iter_mut().for_each(cut),
+                Operator::Nin => {
+                    condition.values.retain(|value| !may_be_cut(value));
+                }
+                _ if condition.values.iter().any(may_be_cut) => condition.values.clear(),
+                _ => {}
+            }
+            (!condition.values.is_empty()).then_some(condition)
+        };
+        Self { conditions: self.conditions.iter().filter_map(one).collect() }
+    }
+
+    /// This filter, and one of these documents (`Operator::In`) or none of them (`Operator::Nin`), by their
+    /// [tags](crate::identity::document_tag). As many as fit below [`Self::MAX_BYTES`], the first ones first; `None` when
+    /// not even one does.
+    pub(crate) fn and_documents(&self, operator: Operator, tags: &[String]) -> Option<Self> {
+        // `,"document":{"$nin":[]}`, the longest frame.
+        let frame = format!(",{:?}:{{{:?}:[]}}", DOCUMENT_FIELD, operator.name()).len();
+        let mut room = (Self::MAX_BYTES - 1).checked_sub(self.to_json().to_string().len() + frame)?;
+        let mut values = Vec::new();
+        for tag in tags {
+            let value = Value::from(tag.as_str());
+            let Some(left) = room.checked_sub(value.to_string().len() + 1) else { break };
+            room = left;
+            values.push(value);
+        }
+        if values.is_empty() {
+            return None;
+        }
+        let mut conditions = self.conditions.clone();
+        conditions.push(Condition { field: DOCUMENT_FIELD.into(), operator, values });
+        Some(Self { conditions })
+    }
+
     /// Whether a document's metadata satisfies all conditions.
     pub fn matches(&self, metadata: &Metadata) -> bool {
         self.conditions.iter().all(|condition| condition.holds(metadata.get(&condition.field)))
     }
+}
+
+/// Bytes of a string that Vectorize's metadata index holds, less what is left of a character cut in two.
+pub const INDEXED_BYTES: usize = 64;
+
+fn cut(value: &mut Value) {
+    if let Value::String(text) = value {
+        text.truncate(text.floor_char_boundary(INDEXED_BYTES));
+    }
+}
+
+/// Whether the index may hold a longer string in the same form: a character has at most four bytes.
+fn may_be_cut(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() + 3 >= INDEXED_BYTES)
 }
 
 impl Condition {

@@ -1,12 +1,18 @@
 //! One ranking out of two.
 
-/// Min-max normalises each leg over its own candidates and adds them by weight. Hits of one leg only get nothing from
-/// the other. Returns `(key, score in 0..=1)`, best first; ties by key, so that a ranking never depends on a hash map.
-pub fn fuse<K: Ord + Clone>(left: &[(K, f32)], right: &[(K, f32)], left_weight: f32) -> Vec<(K, f32)> {
+/// Adds two legs by weight. Cosines only mean something beside each other: they are moved onto 0..=1, worst to best. BM25
+/// has a zero, so keyword scores are parts of the best one. A hit of one leg only gets nothing from the other. Returns
+/// `(key, score in 0..=1)`, best first; ties by key, so that a ranking never depends on a hash map. docs/evaluation.md has
+/// what else was measured.
+pub fn fuse<K: Ord + Clone>(vector: &[(K, f32)], keyword: &[(K, f32)], vector_weight: f32) -> Vec<(K, f32)> {
+    let scores = |leg: &[(K, f32)]| leg.iter().map(|(_, score)| *score).collect::<Vec<_>>();
+    let best = keyword.iter().map(|(_, score)| *score).fold(f32::MIN_POSITIVE, f32::max);
+    let parts = scores(keyword).into_iter().map(|score| score / best).collect();
     let mut fused = std::collections::BTreeMap::<K, f32>::new();
-    for (leg, weight) in [(left, left_weight), (right, 1.0 - left_weight)] {
-        let scores: Vec<f32> = leg.iter().map(|(_, score)| *score).collect();
-        for ((key, _), score) in leg.iter().zip(normalised(&scores)) {
+    for (leg, scores, weight) in
+        [(vector, normalised(&scores(vector)), vector_weight), (keyword, parts, 1.0 - vector_weight)]
+    {
+        for ((key, _), score) in leg.iter().zip(scores) {
             *fused.entry(key.clone()).or_insert(0.0) += weight * score;
         }
     }

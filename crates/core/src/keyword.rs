@@ -2,6 +2,7 @@
 //! never has to understand a language.
 
 use crate::Tenant;
+use crate::document::ChunkRow;
 use crate::identity::digest;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_normalization::UnicodeNormalization;
@@ -26,7 +27,7 @@ const STOP_WORDS: [&str; 79] = [
 
 /// Characters before and after a chunk whose words count as its own: what is asked for often stands beside what
 /// answers it. Measured in docs/evaluation.md.
-pub(crate) const CONTEXT_CHARS: usize = 200;
+const CONTEXT_CHARS: usize = 200;
 
 /// A chunk and what it stands in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +71,24 @@ pub fn passage_terms(passage: &Passage<'_>) -> Vec<String> {
     let end = passage.after.char_indices().nth(CONTEXT_CHARS).map_or(passage.after.len(), |(at, _)| at);
     terms.read(&passage.after[..end]);
     terms.found
+}
+
+/// Gives the chunks of a part, in order, their terms. A part's first and last chunk have nothing beside them: so the terms
+/// of a chunk can be made again from the rows of its part.
+pub fn add_terms(chunks: &mut [ChunkRow], title: Option<&str>) {
+    for position in 0..chunks.len() {
+        let chunk = &chunks[position];
+        let previous = position.checked_sub(1).and_then(|previous| chunks.get(previous));
+        let next = chunks.get(position + 1);
+        let passage = Passage {
+            title,
+            headings: &chunk.headings,
+            before: previous.map_or("", |previous| before((previous.start, &previous.text), chunk.start)),
+            text: &chunk.text,
+            after: next.map_or("", |next| after((next.start, &next.text), chunk.end)),
+        };
+        chunks[position].terms = passage_terms(&passage);
+    }
 }
 
 /// The terms of a text, as [`passage_terms`] makes them.

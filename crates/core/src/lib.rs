@@ -14,6 +14,7 @@ pub mod fusion;
 pub mod identity;
 pub mod ingest;
 pub mod keyword;
+pub mod language;
 pub mod models;
 pub mod pack;
 pub mod ports;

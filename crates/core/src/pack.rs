@@ -1,5 +1,7 @@
 //! Fitting the prompt into the window of the model that answers.
 
+mod join;
+
 use crate::ports::Message;
 use crate::search::Hit;
 use crate::{Error, Result, prompt, tokens};
@@ -9,6 +11,8 @@ use crate::{Error, Result, prompt, tokens};
 pub const MESSAGE_OVERHEAD: usize = 6;
 /// Tokens that open the conversation and the reply.
 pub const REPLY_OVERHEAD: usize = 8;
+
+pub use join::Joined;
 
 /// What the prompt must fit into, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct Packed {
     /// Everything that is sent.
     pub messages: Vec<Message>,
     /// The sources in it, in the order of their numbers, from 1.
-    pub sources: Vec<Hit>,
+    pub sources: Vec<Joined>,
     /// Tokens counted, template included.
     pub tokens: usize,
     /// Messages of the history that were left out, oldest first.
@@ -44,8 +48,11 @@ pub fn prompt_tokens(messages: &[Message]) -> usize {
 }
 
 /// Packs instructions, history, sources and question. The question always stays; the newest history that fits comes
-/// before sources, at most half of what is free; sources go in whole, best first, and one too long makes way for the
-/// next. Everything sent is counted, and counted again as a whole at the end.
+/// before sources, at most half of what is free; hits go in whole, best first, and one too long makes way for the next.
+/// Hits that lie next to each other in their document become one source, in the place of the better one, and what says
+/// nothing new is left out. So sources stand in the order of their best hits, which puts what answers most likely first,
+/// and within a source the text runs as in the document. Everything sent is counted, and counted again as a whole at
+/// the end.
 ///
 /// # Errors
 /// [`Error::TooLong`] when instructions and question alone do not fit.
@@ -76,24 +83,21 @@ pub fn pack(
         kept -= 1;
     }
 
-    let mut room = free.min(budget.context);
-    let mut sources: Vec<Hit> = Vec::new();
-    let mut text = String::new();
+    let room = free.min(budget.context);
+    let mut sources: Vec<Joined> = Vec::new();
     for hit in hits {
-        if sources.iter().any(|source| source.text == hit.text) {
+        if sources.iter().any(|source| join::repeats(&hit.text, &source.hit.text)) {
             continue;
         }
-        let source = prompt::source(sources.len() + 1, hit);
-        // One more, since tokens may form differently where two pieces meet.
-        let size = tokens::cl100k::count(&source) + 1;
-        if size <= room {
-            room -= size;
-            text.push_str(&source);
-            sources.push(hit.clone());
+        let with = join::add(&sources, hit);
+        if with.iter().map(|source| source.tokens).sum::<usize>() <= room {
+            sources = with;
         }
     }
 
     loop {
+        let text: String =
+            sources.iter().enumerate().map(|(at, source)| prompt::source(at + 1, &source.hit)).collect();
         let messages = prompt::messages(system, &history[kept..], prompt::question(&text, question));
         let tokens = prompt_tokens(&messages);
         if tokens <= available {
@@ -103,7 +107,6 @@ pub fn pack(
         if sources.pop().is_none() {
             return Err(Error::TooLong { needed: tokens, available });
         }
-        text = sources.iter().enumerate().map(|(position, hit)| prompt::source(position + 1, hit)).collect();
     }
 }
 
@@ -166,12 +169,28 @@ mod tests {
             window in 60usize..2000, answer in 1usize..500, context in 0usize..1500,
             history in prop::collection::vec(".{0,200}", 0..5),
             texts in prop::collection::vec("\\PC{0,400}", 0..8), question in ".{0,100}",
+            gaps in prop::collection::vec(0u64..4, 8), order in any::<u64>(),
         ) {
             let history: Vec<_> = history.iter().map(|text| message(text)).collect();
-            let hits: Vec<_> = texts.iter().map(|text| hit(text)).collect();
+            let mut hits: Vec<_> = texts.iter().map(|text| hit(text)).collect();
+            // Neighbours in one document, some of them apart, found in any order.
+            let mut start = 0;
+            for (at, hit) in hits.iter_mut().enumerate() {
+                start += gaps[at];
+                (hit.start, hit.end) = (start, start + hit.text.len() as u64);
+                hit.chunk_id = format!("v{at}.{}", if gaps[at] == 3 { at * 2 + 100 } else { at });
+                start = hit.end;
+            }
+            hits.sort_by_key(|hit| (hit.start ^ order).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             if let Ok(packed) = pack(Budget { window, answer, context }, "instructions", &history, &question, &hits) {
                 prop_assert_eq!(packed.tokens, prompt_tokens(&packed.messages));
                 prop_assert!(packed.tokens + answer <= window);
+                let sources: usize = packed.sources.iter().map(|source| source.tokens).sum();
+                prop_assert!(sources <= context);
+                for (at, source) in packed.sources.iter().enumerate() {
+                    let shown = prompt::source(at + 1, &source.hit);
+                    prop_assert!(packed.messages.last().unwrap().content.contains(&shown));
+                }
             }
         }
     }

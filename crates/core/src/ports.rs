@@ -19,8 +19,10 @@ use crate::identity::Namespace;
 use crate::settings::EmbeddingSettings;
 use crate::{Result, Tenant};
 use futures::Stream;
+use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::pin::pin;
 
 /// Vector metadata key with [`crate::identity::document_tag`], so that a query can leave documents out.
 pub const DOCUMENT_FIELD: &str = "document";
@@ -146,6 +148,8 @@ pub struct VectorMatch {
     pub id: String,
     /// Cosine similarity.
     pub score: f32,
+    /// The vector's [`DOCUMENT_FIELD`]. That of a document that is not served any more is known from here only.
+    pub document: Option<String>,
 }
 
 /// Nearest vectors. Writes become visible later, in order; there is no listing. Vectors of different lengths are kept in
@@ -203,7 +207,10 @@ pub trait KeywordIndex {
 
 /// Passages scored against a query.
 pub trait Reranker {
-    /// A score per passage, in order. Its scale is the model's own: it ranks, nothing more.
+    /// Passages a call takes at most. Workers AI documents no limit; 32 full windows are 16,000 tokens.
+    const BATCH: usize = 32;
+    /// A score per passage, in order; at most [`Self::BATCH`]. Its scale is the model's own: see
+    /// [`crate::models::reranker`].
     async fn rerank(&self, tenant: &Tenant, query: &str, passages: &[&str]) -> Result<Vec<f32>>;
 }
 
@@ -287,4 +294,19 @@ pub trait TextGenerator {
 pub trait Clock {
     /// Milliseconds since 1970-01-01 UTC.
     fn now(&self) -> Millis;
+    /// Returns when so many milliseconds have passed.
+    async fn sleep(&self, milliseconds: u64);
+}
+
+/// What `work` comes to within so many milliseconds; `None` when it takes longer, and then it is dropped, which ends
+/// calls under way.
+pub(crate) async fn in_time<T>(
+    clock: &impl Clock,
+    milliseconds: u32,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match select(pin!(work), pin!(clock.sleep(milliseconds.into()))).await {
+        Either::Left((made, _)) => Some(made),
+        Either::Right(((), _)) => None,
+    }
 }

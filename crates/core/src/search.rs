@@ -1,17 +1,16 @@
-//! The first half of a question's life: embed and look up, fuse, hydrate, rerank.
+//! The first half of a question's life: embed and look up, hydrate, fuse, rerank.
+
+mod rerank;
+mod retrieve;
 
 use crate::document::{DocumentId, Metadata, ServedChunk};
 use crate::filter::Filter;
-use crate::fusion::{fuse, normalised};
-use crate::identity::Namespace;
-use crate::keyword;
-use crate::ports::{
-    Clock, DocumentStore, Embedder, KeywordIndex, KeywordMatch, Ports, Reranker, VectorIndex, VectorMatch,
-};
+use crate::fusion::fuse;
+use crate::ports::{Clock, Ports};
 use crate::settings::{Settings, within};
 use crate::tokens::WordPiece;
-use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
-use crate::{Error, Result, Tenant};
+use crate::{Error, Result, Tenant, language, models};
+use retrieve::Found;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -20,10 +19,6 @@ use std::collections::HashMap;
 pub const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// Hits a request may ask for at most.
 pub const MAX_TOP_K: usize = 100;
-
-/// Tokens of a query that the cross-encoder sees, so that a passage of the default size fits beside it into its window
-/// of 512. Its own vocabulary differs from the one counted in; what does not fit, it cuts from the passage's end.
-const RERANK_QUERY_TOKENS: usize = 128;
 
 /// Which legs look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +51,8 @@ pub struct SearchRequest {
     /// Vectorize's filter language over the declared fields.
     #[serde(default)]
     pub filter: Option<Value>,
-    /// Hits scored lower are left out; scores are 0–1.
+    /// Hits whose [`score`](Hit::score) is lower are left out, 0–1. That score orders the hits of one search, the best of
+    /// each leg is always near 1: it says nothing about whether a passage answers. [`Scores::relevance`] does.
     #[serde(default)]
     pub min_score: Option<f32>,
 }
@@ -95,9 +91,13 @@ pub struct Scores {
     /// Both legs, 0–1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fused: Option<f32>,
-    /// The cross-encoder's own scale.
+    /// The cross-encoder's own scale; of a passage too long for its window, that of the best part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerank: Option<f32>,
+    /// The probability that the passage answers the query, by the cross-encoder's calibration
+    /// ([`crate::models::reranker`]); absent when it has none or did not see the passage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relevance: Option<f32>,
 }
 
 /// A passage found.
@@ -130,10 +130,19 @@ pub struct Hit {
 
 /// Milliseconds of the stages that ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Timings {
-    /// Embedding, vector and keyword look-up, side by side.
+    /// Making one query out of a conversation.
+    pub condense: u64,
+    /// The query's embedding, and what the tenant's vectors are made with.
+    pub embed: u64,
+    /// The vector look-up, after `embed`.
+    pub vectors: u64,
+    /// The keyword look-up, beside both.
+    pub keywords: u64,
+    /// All of these legs, side by side.
     pub retrieve: u64,
-    /// Reading the chunks.
+    /// Reading the chunks, and looking again where vectors of documents gone stood in the way.
     pub hydrate: u64,
     /// The cross-encoder.
     pub rerank: u64,
@@ -143,11 +152,16 @@ pub struct Timings {
 
 /// What a search used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SearchUsage {
     /// Tokens embedded, specials included.
     pub embedding_tokens: u64,
-    /// Tokens the cross-encoder read, specials left out.
+    /// Tokens the cross-encoder read (`WordPiece`): the query with every passage, specials left out.
     pub rerank_tokens: u64,
+    /// Tokens read to make one query out of a conversation, as the model counts them.
+    pub condense_prompt_tokens: u64,
+    /// Tokens written for that.
+    pub condense_completion_tokens: u64,
 }
 
 /// The reply to a search.
@@ -187,63 +201,22 @@ impl<'a, P: Ports> Searcher<'a, P> {
         let filter = filter.as_ref().filter(|filter| !filter.is_empty());
         let clock = self.ports.clock();
         let started = clock.now();
-        let mut usage = SearchUsage::default();
+        let (mut usage, mut timings_ms) = (SearchUsage::default(), Timings::default());
         let mut degraded = Vec::new();
 
-        let terms = keyword::query_terms(&request.query);
-        let prefix = WordPiece::count(&self.settings.embedding.query_prefix);
-        let embedded = beginning(&request.query, MAX_TOKENS - SPECIALS - prefix.min(MAX_TOKENS / 2));
-        if embedded.len() < request.query.len() && request.mode != Mode::Keyword {
-            degraded.push("query_truncated".to_owned());
-        }
-        let (vectors, keywords) = futures::join!(
-            self.vector_leg(tenant, request, embedded, filter, &mut usage),
-            self.keyword_leg(tenant, request, &terms, filter)
-        );
-        let (vectors, keywords) = match (vectors, keywords) {
-            (Ok(vectors), Ok(keywords)) => (vectors, keywords),
-            (Err(error @ (Error::Fingerprint { .. } | Error::Invalid { .. })), _) => return Err(error),
-            (Err(_), Ok(keywords)) if request.mode == Mode::Hybrid => {
-                degraded.push("vector".to_owned());
-                (Vec::new(), keywords)
-            }
-            (Ok(vectors), Err(_)) if request.mode == Mode::Hybrid => {
-                degraded.push("keyword".to_owned());
-                (vectors, Vec::new())
-            }
-            (Err(error), _) | (_, Err(error)) => return Err(error),
-        };
+        let found =
+            self.retrieve(tenant, request, filter, &mut usage, &mut timings_ms, &mut degraded).await?;
+        let mut hits = self.fused(&request.query, &found);
         let retrieved = clock.now();
-
-        let ids: Vec<String> = vectors.iter().map(|hit| hit.id.clone()).collect();
-        let rows: Vec<i64> = keywords.iter().map(|hit| hit.row).collect();
-        let mut chunks = if ids.is_empty() && rows.is_empty() {
-            Vec::new()
-        } else {
-            self.ports.documents().hydrate(tenant, &ids, &rows).await?
-        };
-        // Vectorize matches strings by 64 bytes and lags behind: the row decides.
-        chunks.retain(|chunk| filter.is_none_or(|filter| filter.matches(&chunk.metadata)));
-        let mut hits = self.fused(&chunks, &vectors, &keywords);
-        let hydrated = clock.now();
-
-        let judged = beginning(&request.query, RERANK_QUERY_TOKENS);
-        if request.rerank && judged.len() < request.query.len() {
-            degraded.push("rerank_query_truncated".to_owned());
-        }
-        if request.rerank && self.rerank(tenant, judged, &mut hits, &mut usage).await.is_err() {
-            degraded.push("rerank".to_owned());
+        if request.rerank {
+            self.rerank(tenant, &request.query, &mut hits, &mut usage, &mut degraded).await;
         }
         let finished = clock.now();
 
         hits.retain(|hit| request.min_score.is_none_or(|least| hit.score >= least));
         hits.truncate(request.top_k);
-        let timings_ms = Timings {
-            retrieve: retrieved.saturating_sub(started),
-            hydrate: hydrated.saturating_sub(retrieved),
-            rerank: finished.saturating_sub(hydrated),
-            total: finished.saturating_sub(started),
-        };
+        timings_ms.rerank = finished.saturating_sub(retrieved);
+        timings_ms.total = finished.saturating_sub(started);
         Ok(SearchResponse { hits, usage, timings_ms, degraded })
     }
 
@@ -266,50 +239,9 @@ impl<'a, P: Ports> Searcher<'a, P> {
         }
     }
 
-    async fn vector_leg(
-        &self,
-        tenant: &Tenant,
-        request: &SearchRequest,
-        query: &str,
-        filter: Option<&Filter>,
-        usage: &mut SearchUsage,
-    ) -> Result<Vec<VectorMatch>> {
-        if request.mode == Mode::Keyword {
-            return Ok(Vec::new());
-        }
-        let (configured, embedder) = (&self.settings.embedding, self.ports.embedder());
-        let (state, vector) = futures::join!(
-            self.ports.documents().tenant(tenant),
-            embedder.embed_query(tenant, configured, query)
-        );
-        // Until a re-index to the configured embedding is complete, the stored vectors are of another one.
-        let other = state?.embedding.filter(|stored| stored.fingerprint() != configured.fingerprint());
-        let (embedding, vector) = match &other {
-            Some(stored) => (stored, embedder.embed_query(tenant, stored, query).await?),
-            None => (configured, vector?),
-        };
-        usage.embedding_tokens = embedding_tokens(query);
-        let namespace = Namespace::new(tenant, &embedding.fingerprint());
-        let candidates = self.settings.search.candidates.max(request.top_k).min(100);
-        self.ports.vectors().query(tenant, &namespace, &vector, candidates, filter).await
-    }
-
-    async fn keyword_leg(
-        &self,
-        tenant: &Tenant,
-        request: &SearchRequest,
-        terms: &[String],
-        filter: Option<&Filter>,
-    ) -> Result<Vec<KeywordMatch>> {
-        if request.mode == Mode::Vector || terms.is_empty() {
-            return Ok(Vec::new());
-        }
-        let candidates = self.settings.search.candidates.max(request.top_k);
-        self.ports.keywords().search(tenant, terms, filter, candidates).await
-    }
-
     /// The served chunks with their fused score, best first.
-    fn fused(&self, chunks: &[ServedChunk], vectors: &[VectorMatch], keywords: &[KeywordMatch]) -> Vec<Hit> {
+    fn fused(&self, query: &str, found: &Found) -> Vec<Hit> {
+        let Found { chunks, vectors, keywords } = found;
         let by_row: HashMap<i64, &ServedChunk> = chunks.iter().map(|chunk| (chunk.row, chunk)).collect();
         let by_vector: HashMap<&str, &ServedChunk> =
             chunks.iter().rev().map(|chunk| (chunk.vector.as_str(), chunk)).collect();
@@ -331,7 +263,9 @@ impl<'a, P: Ports> Searcher<'a, P> {
             .filter(|hit| by_row.contains_key(&hit.row))
             .map(|hit| (hit.row, hit.score))
             .collect();
+        let is_foreign = models::is_english(&self.settings.embedding.model) && language::is_foreign(query);
         let weight = match (vector_leg.is_empty(), keyword_leg.is_empty()) {
+            (false, false) if is_foreign => self.settings.search.foreign_vector_weight,
             (false, false) => self.settings.search.vector_weight,
             (vectors_empty, _) => f32::from(!vectors_empty),
         };
@@ -357,48 +291,21 @@ impl<'a, P: Ports> Searcher<'a, P> {
                         keyword: keyword_scores.get(&row).copied(),
                         fused: Some(score),
                         rerank: None,
+                        relevance: None,
                     },
                 })
             })
             .collect()
     }
-
-    /// Blends the cross-encoder's opinion of the best hits into their order; obeyed alone it makes rankings worse.
-    async fn rerank(
-        &self,
-        tenant: &Tenant,
-        query: &str,
-        hits: &mut [Hit],
-        usage: &mut SearchUsage,
-    ) -> Result<()> {
-        let weight = self.settings.search.rerank_weight;
-        let seen = hits.len().min(self.settings.search.rerank_candidates);
-        if seen < 2 || weight == 0.0 {
-            return Ok(());
-        }
-        let passages: Vec<&str> = hits[..seen].iter().map(|hit| hit.text.as_str()).collect();
-        let scores = self.ports.reranker().rerank(tenant, query, &passages).await?;
-        usage.rerank_tokens = passages.iter().map(|passage| embedding_tokens(passage)).sum();
-        // The window keeps its place above the rest: its scores move between its own best and worst only.
-        let high = hits[0].score;
-        let low = hits[seen - 1].score;
-        let fused = normalised(&hits[..seen].iter().map(|hit| hit.score).collect::<Vec<_>>());
-        for (((hit, raw), own), judged) in hits.iter_mut().zip(&scores).zip(fused).zip(normalised(&scores)) {
-            hit.scores.rerank = Some(*raw);
-            hit.score = low + (high - low) * ((1.0 - weight) * own + weight * judged);
-        }
-        hits[..seen].sort_by(|left, right| right.score.total_cmp(&left.score));
-        Ok(())
-    }
 }
 
-/// As many of a text's first words as have at most `limit` tokens.
-fn beginning(text: &str, limit: usize) -> &str {
+/// As many of a text's first words as fit, by their `WordPiece` tokens and their bytes.
+fn longest(text: &str, fits: impl Fn(usize, usize) -> bool) -> &str {
     let index = WordPiece::index(text);
-    if index.total() <= limit {
+    if fits(index.total(), text.len()) {
         return text;
     }
-    let fits = |end: usize| index.count(text, 0..end) <= limit;
+    let fits = |end: usize| fits(index.count(text, 0..end), end);
     let ends: Vec<usize> = text.char_indices().map(|(at, c)| at + c.len_utf8()).collect();
     // A growing piece of a word may also have fewer tokens than before: what the search finds is checked.
     let mut most = ends.partition_point(|end| fits(*end));
@@ -413,13 +320,13 @@ fn beginning(text: &str, limit: usize) -> &str {
     }
 }
 
-fn embedding_tokens(text: &str) -> u64 {
-    (WordPiece::count(text) + SPECIALS) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn beginning(text: &str, limit: usize) -> &str {
+        longest(text, |tokens, _| tokens <= limit)
+    }
 
     #[test]
     fn a_long_query_loses_its_end_at_a_word() {

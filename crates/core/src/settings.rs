@@ -114,22 +114,38 @@ pub struct SearchSettings {
     pub candidates: usize,
     /// Weight of the vector leg in the fusion, 0–1; the keyword leg has the rest.
     pub vector_weight: f32,
+    /// The same for a question in a language that the embedder has not learnt.
+    pub foreign_vector_weight: f32,
     /// Cross-encoder model.
     pub rerank_model: String,
-    /// How many of the fused hits the cross-encoder sees, 0–100.
+    /// How many of the fused hits the cross-encoder sees, 0–100; 0 turns it off.
     pub rerank_candidates: usize,
-    /// Weight of the cross-encoder against the fused score, 0–1.
+    /// Weight of the cross-encoder against the fused score, 0–1. With 0 it tells relevance only and orders nothing.
     pub rerank_weight: f32,
+    /// Whether the cross-encoder reads title and headings before the passage.
+    pub rerank_headings: bool,
+    /// How long the cross-encoder may take, 1–60,000 ms; after that the fused order stands.
+    pub rerank_timeout_ms: u32,
+    /// Chat model that makes one query out of a follow-up question and the conversation before it; `null` turns that off.
+    pub condense_model: Option<String>,
+    /// How long that may take, 1–60,000 ms; after that the question itself is the query.
+    pub condense_timeout_ms: u32,
 }
 
 impl Default for SearchSettings {
     fn default() -> Self {
         Self {
             candidates: 50,
-            vector_weight: 0.5,
+            vector_weight: 0.45,
+            foreign_vector_weight: 0.2,
             rerank_model: "@cf/baai/bge-reranker-base".into(),
             rerank_candidates: 20,
             rerank_weight: 0.4,
+            rerank_headings: false,
+            rerank_timeout_ms: 2000,
+            // Costs per token what the 3B model costs (prices of 2026-08-28), and needs no second licence.
+            condense_model: Some("@cf/meta/llama-3.1-8b-instruct-fp8-fast".into()),
+            condense_timeout_ms: 2000,
         }
     }
 }
@@ -154,6 +170,10 @@ pub struct AnswerSettings {
     pub temperature: f32,
     /// Sources searched for when the request does not say.
     pub top_k: usize,
+    /// When no hit's calibrated relevance ([`Scores::relevance`](crate::search::Scores::relevance)) is as high, 0–1, the
+    /// answer is "not found", without a model. 0 turns that off; so does a reranker without a calibration, and one that
+    /// failed.
+    pub min_relevance: f32,
     /// Instructions put before everything else.
     pub system_prompt: String,
 }
@@ -169,6 +189,7 @@ impl Default for AnswerSettings {
             max_tokens_limit: 4096,
             temperature: 0.2,
             top_k: 6,
+            min_relevance: 0.0,
             system_prompt: crate::prompt::SYSTEM.into(),
         }
     }
@@ -208,7 +229,11 @@ impl Settings {
         within("search.candidates", self.search.candidates, 1..=100)?;
         within("search.rerank_candidates", self.search.rerank_candidates, 0..=100)?;
         within("search.vector_weight", self.search.vector_weight, 0.0..=1.0)?;
+        within("search.foreign_vector_weight", self.search.foreign_vector_weight, 0.0..=1.0)?;
         within("search.rerank_weight", self.search.rerank_weight, 0.0..=1.0)?;
+        within("search.rerank_timeout_ms", self.search.rerank_timeout_ms, 1..=60_000)?;
+        within("search.condense_timeout_ms", self.search.condense_timeout_ms, 1..=60_000)?;
+        within("answer.min_relevance", self.answer.min_relevance, 0.0..=1.0)?;
         within("answer.max_tokens_limit", self.answer.max_tokens_limit, 1..=16_384)?;
         within("answer.max_tokens", self.answer.max_tokens, 1..=self.answer.max_tokens_limit)?;
         within("answer.context_tokens", self.answer.context_tokens, 100..=100_000)?;

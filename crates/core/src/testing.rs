@@ -9,7 +9,7 @@ mod vectors;
 
 pub use chaos::{Call, Chaos, Effect, Fate, Hand, Service};
 pub use documents::{ChunkDump, DocumentDump, Dump, GenerationDump, MemoryDocuments, PartDump, VectorDump};
-pub use models::{HashEmbedder, OverlapReranker, ScriptedGenerator};
+pub use models::{HashEmbedder, Mood, OverlapReranker, ScriptedGenerator};
 pub use objects::{ManualClock, MemoryJobs, MemoryObjects};
 pub use vectors::{MemoryVectors, StoredVector};
 

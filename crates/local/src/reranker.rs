@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::onnx::OnnxModel;
 
-/// A cross-encoder. In the twin it is ms-marco-MiniLM-L-12-v2, standing in for bge-reranker-base.
+/// A cross-encoder. In the twin it is ms-marco-MiniLM-L-12-v2, under that name, and standing in for bge-reranker-base.
 #[derive(Debug)]
 pub struct Reranker {
     model: OnnxModel,

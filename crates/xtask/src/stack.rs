@@ -346,6 +346,9 @@ fn production(dirs: &[PathBuf]) -> Result<Vec<Production>> {
         .collect()
 }
 
+/// Settings of the development workers.
+const SETTINGS: &str = r#"{"search":{"rerank_model":"ms-marco-MiniLM-L-12-v2","rerank_timeout_ms":30000,"condense_timeout_ms":30000}}"#;
+
 /// Writes the development configurations and returns their paths, in the order of the workers.
 fn write_configs(
     data: &DataDir,
@@ -361,6 +364,8 @@ fn write_configs(
         ("LEDGER".to_owned(), "1".to_owned()),
         // The twin's chat model takes 8,192 of its own tokens, of which a text has a few more than `cl100k_base`.
         ("MODEL_WINDOW".to_owned(), "7000".to_owned()),
+        // The twin's cross-encoder by its own name, and time for machines that are slow or busy.
+        ("SETTINGS".to_owned(), SETTINGS.to_owned()),
     ]);
     all.extend(vars.clone());
     // With what wrangler left beside the configurations of a run that was killed.

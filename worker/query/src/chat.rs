@@ -21,13 +21,15 @@ pub(crate) async fn answer(
         "counted_prompt_tokens": prepared.prompt_tokens, "search": prepared.usage,
         "timings_ms": prepared.timings_ms,
     });
+    let query = prepared.query.clone();
     let mut events = invocation.rag.stream(&access.tenant, prepared);
     if asked.stream {
         let request_id = invocation.request_id.clone();
-        let encode = move |event| encode(event, &spent, &request_id);
+        let encode = move |event| encode(event, &query, &spent, &request_id);
         return sse::reply(invocation, what.to_owned(), events, encode);
     }
-    let mut whole = json!({"sources": [], "text": "", "citations": [], "usage": null, "done": null});
+    let mut whole =
+        json!({"query": query, "sources": [], "text": "", "citations": [], "usage": null, "done": null});
     let mut text = String::new();
     let mut citations = Vec::new();
     while let Some(event) = events.next().await {
@@ -46,9 +48,9 @@ pub(crate) async fn answer(
     json(200, &whole)
 }
 
-fn encode(event: AnswerEvent, spent: &Value, request_id: &str) -> String {
+fn encode(event: AnswerEvent, query: &str, spent: &Value, request_id: &str) -> String {
     match event {
-        AnswerEvent::Sources(sources) => sse::named("sources", &json!({"sources": sources})),
+        AnswerEvent::Sources(sources) => sse::named("sources", &json!({"query": query, "sources": sources})),
         AnswerEvent::Delta(text) => sse::named("delta", &json!({"text": text})),
         AnswerEvent::Citation(citation) => sse::named("citation", &json!(citation)),
         AnswerEvent::Usage(usage) => sse::named("usage", &merged(json!(usage), spent)),

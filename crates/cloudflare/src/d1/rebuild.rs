@@ -41,7 +41,7 @@ struct Stored {
     text: String,
     start: u64,
     end: u64,
-    /// Start and text of the chunks before and after, as JSON: `[start, text]`.
+    /// Start and text of the chunks before and after in the same part, as JSON: `[start, text]`.
     previous: Option<String>,
     next: Option<String>,
 }
@@ -79,10 +79,10 @@ impl Rebuild {
         }
         let statement = Statement::new(
             "SELECT c.row, c.tenant, c.headings, c.text, c.start, c.\"end\", g.embedded_title AS title, \
-             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal) \
-               = (c.tenant, c.document, c.generation, c.ordinal - 1)) AS previous, \
-             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal) \
-               = (c.tenant, c.document, c.generation, c.ordinal + 1)) AS next \
+             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal, o.part) \
+               = (c.tenant, c.document, c.generation, c.ordinal - 1, c.part)) AS previous, \
+             (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal, o.part) \
+               = (c.tenant, c.document, c.generation, c.ordinal + 1, c.part)) AS next \
              FROM chunks c LEFT JOIN generations g USING (tenant, document, generation) \
              WHERE c.row > ?1 ORDER BY c.row LIMIT ?2",
         );

@@ -4,7 +4,7 @@ use super::process::{Open, wait};
 use crate::chunk::embedded_text;
 use crate::document::{ChunkRow, Generation, Status};
 use crate::identity::{Namespace, text_hash, vector_id};
-use crate::keyword::{self, CONTEXT_CHARS, Passage, passage_terms};
+use crate::keyword;
 use crate::ports::{
     Clock, Collected, DocumentStore, Embedder, Embeddings, Part, PlannedPart, Ports, Ticket, VectorEntry,
     VectorIndex,
@@ -12,12 +12,9 @@ use crate::ports::{
 use crate::settings::{EmbeddingSettings, Settings};
 use crate::{Error, Result, Retry, Tenant};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::Range;
 
 /// Parts held back before what is ready is written.
 const PARTS: usize = 8;
-/// Bytes read before and after a part, for the keyword terms of its first and last chunk.
-const EDGE: u64 = 4 * CONTEXT_CHARS as u64;
 /// How often vectors to be copied are looked for in vain before their texts are embedded: some ten minutes.
 const COPY_PATIENCE: u32 = 6;
 /// How often texts that were handed in are asked for in vain before they are embedded at once: some two hours.
@@ -47,7 +44,6 @@ struct Filling {
     document: usize,
     part: Part,
     needs: usize,
-    edges: [String; 2],
 }
 
 /// Parts on their way, of documents of one tenant that are embedded alike. Texts are embedded in the order they come in,
@@ -103,7 +99,7 @@ impl<'p, P: Ports> Batch<'p, P> {
         planned: PlannedPart,
     ) -> Result<()> {
         let document = &mut open[index];
-        let (mut chunks, texts, edges) = self.read(document, &planned).await?;
+        let (mut chunks, texts) = self.read(document, &planned).await?;
         let (tenant, generation) = (self.tenant, document.generation);
         let asked: Vec<String> = chunks
             .iter()
@@ -190,7 +186,7 @@ impl<'p, P: Ports> Batch<'p, P> {
             }
         }
         open[index].unwritten += 1;
-        self.parts.push_back(Filling { document: index, part, needs, edges });
+        self.parts.push_back(Filling { document: index, part, needs });
         self.work(open, false).await;
         Ok(())
     }
@@ -215,21 +211,21 @@ impl<'p, P: Ports> Batch<'p, P> {
         }
     }
 
-    /// The part's chunks, without vectors, their texts as they are embedded, and what stands before and after the part.
+    /// The part's chunks, without vectors, and their texts as they are embedded.
     async fn read<O: crate::ports::ObjectStore>(
         &self,
         document: &mut Open<'_, O>,
         planned: &PlannedPart,
-    ) -> Result<(Vec<ChunkRow>, Vec<String>, [String; 2])> {
+    ) -> Result<(Vec<ChunkRow>, Vec<String>)> {
         let start = planned.spans.iter().map(|span| span.start).min().unwrap_or_default();
         let end = planned.spans.iter().map(|span| span.end).max().unwrap_or_default();
         let title = document.work.upload.embedded_title.clone();
-        let (from, text) = document.text.read_inside(start.saturating_sub(EDGE)..end + EDGE).await?;
+        let text = document.text.read(start..end).await?;
         let mut texts = Vec::with_capacity(planned.spans.len());
         let mut chunks = Vec::with_capacity(planned.spans.len());
         for span in &planned.spans {
             let body =
-                text.get((span.start - from) as usize..(span.end - from) as usize).ok_or_else(|| {
+                text.get((span.start - start) as usize..(span.end - start) as usize).ok_or_else(|| {
                     Error::Document {
                         code: "original_changed".into(),
                         message: "the stored original is not the one that was planned; upload it again"
@@ -252,9 +248,7 @@ impl<'p, P: Ports> Batch<'p, P> {
             });
             texts.push(embedded);
         }
-        let edge = |range: Range<usize>| text.get(range).unwrap_or_default().to_owned();
-        let edges = [edge(0..(start - from) as usize), edge((end - from) as usize..text.len())];
-        Ok((chunks, texts, edges))
+        Ok((chunks, texts))
     }
 
     /// Values of vectors that only need other metadata; and what has to be embedded because its vector is gone. `None`: to
@@ -417,7 +411,7 @@ impl<'p, P: Ports> Batch<'p, P> {
             let (id, generation) = (&document.id, document.generation);
             let upload = &document.work.upload;
             let (settings, now) = (&upload.settings, self.ports.clock().now());
-            add_terms(&mut filling.part.chunks, upload.embedded_title.as_deref(), &filling.edges);
+            keyword::add_terms(&mut filling.part.chunks, upload.embedded_title.as_deref());
             let documents = self.ports.documents();
             match documents.write_part(self.tenant, id, generation, settings, &filling.part, now).await {
                 Ok(()) => document.unwritten -= 1,
@@ -492,23 +486,6 @@ impl<'p, P: Ports> Batch<'p, P> {
             values.dimensions
         );
         Err(Error::Service { service: "embedder", retry: Retry::Never, code: None, message })
-    }
-}
-
-fn add_terms(chunks: &mut [ChunkRow], title: Option<&str>, edges: &[String; 2]) {
-    for position in 0..chunks.len() {
-        let chunk = &chunks[position];
-        let [first, last] = edges;
-        let previous = position.checked_sub(1).map(|previous| &chunks[previous]);
-        let passage = Passage {
-            title,
-            headings: &chunk.headings,
-            before: previous.map_or(first, |other| keyword::before((other.start, &other.text), chunk.start)),
-            text: &chunk.text,
-            after: (chunks.get(position + 1))
-                .map_or(last, |other| keyword::after((other.start, &other.text), chunk.end)),
-        };
-        chunks[position].terms = passage_terms(&passage);
     }
 }
 

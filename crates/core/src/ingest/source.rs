@@ -66,23 +66,6 @@ impl<'a, O: ObjectStore> Text<'a, O> {
     /// # Errors
     /// [`Error::Document`] `not_utf8` with the byte of the original, `original_missing`; storage errors.
     pub async fn read(&mut self, range: Range<u64>) -> Result<&str> {
-        let (start, end) = self.look(range).await?;
-        self.decode(start, end)
-    }
-
-    /// The same for a range that may begin inside a character: the text from the next one on, and where that begins.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub async fn read_inside(&mut self, range: Range<u64>) -> Result<(u64, &str)> {
-        let (start, end) = self.look(range).await?;
-        let bytes = &self.window[(start - self.start) as usize..(end - self.start) as usize];
-        let rest = bytes.iter().take(3).take_while(|byte| **byte & 0xC0 == 0x80).count() as u64;
-        Ok((start + rest, self.decode(start + rest, end)?))
-    }
-
-    /// Moves the window over `range`. Returns what of it the text has.
-    async fn look(&mut self, range: Range<u64>) -> Result<(u64, u64)> {
         let end = range.end.min(self.length);
         let start = range.start.min(end);
         if start < self.start || end > self.start + self.window.len() as u64 {
@@ -95,10 +78,6 @@ impl<'a, O: ObjectStore> Text<'a, O> {
                 return Err(missing());
             }
         }
-        Ok((start, end))
-    }
-
-    fn decode(&self, start: u64, end: u64) -> Result<&str> {
         let bytes = &self.window[(start - self.start) as usize..(end - self.start) as usize];
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text),

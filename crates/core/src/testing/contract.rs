@@ -140,6 +140,7 @@ impl<'a, P: Ports> Contract<'a, P> {
         case!(vectors_become_visible_and_go, &wait);
         case!(a_namespace_sees_only_itself, &wait);
         case!(vector_filters_hold, &wait);
+        case!(documents_are_left_out, &wait);
         case!(objects_are_kept);
         case!(objects_are_read_by_range);
         case!(a_query_is_near_its_answer);

@@ -111,13 +111,51 @@ impl Embedder for HashEmbedder {
 
 /// Counts the query's terms in each passage.
 #[derive(Debug, Default)]
-pub struct OverlapReranker;
+pub struct OverlapReranker {
+    /// Passages of each call.
+    pub calls: RefCell<Vec<Vec<String>>>,
+    /// Scores between 0 and 1 instead of any number.
+    pub probabilities: Cell<bool>,
+    /// What becomes of calls.
+    pub mood: Cell<Mood>,
+}
+
+/// What becomes of calls to a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// They are answered.
+    #[default]
+    Fine,
+    /// They fail.
+    Failing,
+    /// They are never answered.
+    Silent,
+}
+
+impl Mood {
+    async fn meet(self, service: &'static str) -> Result<()> {
+        match self {
+            Self::Fine => Ok(()),
+            Self::Failing => Err(Error::Service {
+                service,
+                retry: Retry::Busy,
+                code: Some(3040),
+                message: "out of capacity".into(),
+            }),
+            Self::Silent => std::future::pending().await,
+        }
+    }
+}
 
 impl Reranker for OverlapReranker {
     async fn rerank(&self, _: &Tenant, query: &str, passages: &[&str]) -> Result<Vec<f32>> {
+        self.calls.borrow_mut().push(owned(passages));
+        self.mood.get().meet("reranker").await?;
         let query = keyword::query_terms(query);
         let score = |passage: &&str| {
-            keyword::query_terms(passage).iter().filter(|term| query.contains(term)).count() as f32
+            let found =
+                keyword::query_terms(passage).iter().filter(|term| query.contains(term)).count() as f32;
+            if self.probabilities.get() { 1.0 / (1.0 + (-found).exp()) } else { found }
         };
         Ok(passages.iter().map(score).collect())
     }
@@ -128,6 +166,10 @@ impl Reranker for OverlapReranker {
 pub struct ScriptedGenerator {
     /// Pieces of the next replies.
     pub script: RefCell<Vec<String>>,
+    /// What a model of this name says instead.
+    pub replies: RefCell<BTreeMap<String, String>>,
+    /// What becomes of calls to a model of this name.
+    pub moods: RefCell<BTreeMap<String, Mood>>,
     /// Prompts seen.
     pub prompts: RefCell<Vec<Prompt>>,
 }
@@ -137,8 +179,14 @@ impl TextGenerator for ScriptedGenerator {
 
     async fn generate(&self, _: &Tenant, prompt: &Prompt) -> Result<Self::Stream> {
         self.prompts.borrow_mut().push(prompt.clone());
+        let mood = self.moods.borrow().get(&prompt.model).copied().unwrap_or_default();
+        mood.meet("generator").await?;
+        let pieces = match self.replies.borrow().get(&prompt.model) {
+            Some(reply) => vec![reply.clone()],
+            None => self.script.borrow().clone(),
+        };
         let mut steps: Vec<Result<Generated>> =
-            self.script.borrow().iter().map(|piece| Ok(Generated::Delta(piece.clone()))).collect();
+            pieces.into_iter().map(|piece| Ok(Generated::Delta(piece))).collect();
         steps.push(Ok(Generated::Usage(Usage { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })));
         steps.push(Ok(Generated::Done(Finish::Stop)));
         Ok(stream::iter(steps))

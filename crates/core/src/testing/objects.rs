@@ -5,7 +5,9 @@ use crate::ports::{Clock, Job, JobQueue, ObjectEntry, ObjectStore};
 use crate::{Result, Tenant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::ops::Range;
+use std::task::{Poll, Waker};
 
 /// Objects in a map.
 #[derive(Debug, Default)]
@@ -68,23 +70,37 @@ impl JobQueue for MemoryJobs {
 #[derive(Debug)]
 pub struct ManualClock {
     now: Cell<Millis>,
+    sleeping: RefCell<Vec<Waker>>,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self { now: Cell::new(1_000_000_000_000) }
+        Self { now: Cell::new(1_000_000_000_000), sleeping: RefCell::default() }
     }
 }
 
 impl ManualClock {
-    /// Moves on.
+    /// Moves on, and wakes who slept until then.
     pub fn advance(&self, by: Millis) {
         self.now.set(self.now.get() + by);
+        self.sleeping.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Millis {
         self.now.get()
+    }
+
+    async fn sleep(&self, milliseconds: u64) {
+        let until = self.now.get() + milliseconds;
+        poll_fn(|context| {
+            if self.now.get() >= until {
+                return Poll::Ready(());
+            }
+            self.sleeping.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }

@@ -1,8 +1,8 @@
 //! Vectors in memory, visible only after a delay, as Vectorize's are.
 
-use crate::filter::Filter;
+use crate::filter::{Filter, INDEXED_BYTES};
 use crate::identity::Namespace;
-use crate::ports::{Embeddings, VectorEntry, VectorIndex, VectorMatch};
+use crate::ports::{DOCUMENT_FIELD, Embeddings, VectorEntry, VectorIndex, VectorMatch};
 use crate::settings::EmbeddingSettings;
 use crate::{Error, Result, Retry, Tenant};
 use serde_json::{Map, Value};
@@ -26,11 +26,20 @@ enum Mutation {
     Delete(String),
 }
 
+/// Which writes are seen later.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Lag {
+    #[default]
+    None,
+    Deletes,
+    All,
+}
+
 #[derive(Debug, Default)]
 struct State {
     visible: BTreeMap<String, StoredVector>,
     waiting: Vec<Mutation>,
-    lag: bool,
+    lag: Lag,
 }
 
 /// Vectors in a map.
@@ -51,13 +60,18 @@ impl Default for MemoryVectors {
 impl MemoryVectors {
     /// From now on writes wait for [`Self::settle`].
     pub fn lag(&self) {
-        self.state.borrow_mut().lag = true;
+        self.state.borrow_mut().lag = Lag::All;
+    }
+
+    /// From now on deletes wait for [`Self::settle`], as those of a replaced document do longer than what replaces it.
+    pub fn lag_deletes(&self) {
+        self.state.borrow_mut().lag = Lag::Deletes;
     }
 
     /// Makes all writes visible, and later ones at once.
     pub fn settle(&self) {
         let mut state = self.state.borrow_mut();
-        state.lag = false;
+        state.lag = Lag::None;
         state.apply();
     }
 
@@ -72,6 +86,15 @@ impl MemoryVectors {
     }
 }
 
+/// What Vectorize's metadata indexes hold: of a string only the beginning.
+fn indexed(metadata: &Map<String, Value>) -> Map<String, Value> {
+    let cut = |value: &Value| match value {
+        Value::String(text) => text[..text.floor_char_boundary(INDEXED_BYTES)].into(),
+        other => other.clone(),
+    };
+    metadata.iter().map(|(name, value)| (name.clone(), cut(value))).collect()
+}
+
 fn refused(message: String) -> Error {
     Error::Service { service: "vectors", retry: Retry::Never, code: None, message }
 }
@@ -82,21 +105,23 @@ fn at_most(limit: usize, asked: usize) -> Result<()> {
 
 impl State {
     fn write(&mut self, mutation: Mutation) {
-        self.waiting.push(mutation);
-        if !self.lag {
-            self.apply();
+        match (self.lag, &mutation) {
+            (Lag::None, _) | (Lag::Deletes, Mutation::Upsert(..)) => self.make(mutation),
+            _ => self.waiting.push(mutation),
         }
     }
 
     fn apply(&mut self) {
-        for mutation in std::mem::take(&mut self.waiting) {
-            match mutation {
-                Mutation::Upsert(id, stored) => {
-                    self.visible.insert(id, stored);
-                }
-                Mutation::Delete(id) => {
-                    self.visible.remove(&id);
-                }
+        std::mem::take(&mut self.waiting).into_iter().for_each(|mutation| self.make(mutation));
+    }
+
+    fn make(&mut self, mutation: Mutation) {
+        match mutation {
+            Mutation::Upsert(id, stored) => {
+                self.visible.insert(id, stored);
+            }
+            Mutation::Delete(id) => {
+                self.visible.remove(&id);
             }
         }
     }
@@ -135,15 +160,19 @@ impl VectorIndex for MemoryVectors {
         top_k: usize,
         filter: Option<&Filter>,
     ) -> Result<Vec<VectorMatch>> {
+        if !(1..=100).contains(&top_k) {
+            return Err(refused(format!("{top_k} matches; 1 to 100")));
+        }
         let state = self.state.borrow();
         let mut matches: Vec<VectorMatch> = state
             .visible
             .iter()
             .filter(|(_, stored)| stored.namespace == namespace.as_str())
-            .filter(|(_, stored)| filter.is_none_or(|filter| filter.matches(&stored.metadata)))
+            .filter(|(_, stored)| filter.is_none_or(|filter| filter.matches(&indexed(&stored.metadata))))
             .map(|(id, stored)| VectorMatch {
                 id: id.clone(),
                 score: stored.values.iter().zip(vector).map(|(left, right)| left * right).sum(),
+                document: stored.metadata.get(DOCUMENT_FIELD).and_then(Value::as_str).map(str::to_owned),
             })
             .collect();
         matches.sort_by(|left, right| right.score.total_cmp(&left.score));

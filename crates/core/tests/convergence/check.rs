@@ -4,7 +4,7 @@ use crate::model::{Life, Model, Version, must};
 use crate::script::Doc;
 use crate::texts::{self, id, tenant};
 use crate::world::{Verdict, World, memory, now};
-use ragflare_core::chunk::{Chunker, embedded_text};
+use ragflare_core::chunk::{Chunk, Chunker, embedded_text};
 use ragflare_core::document::{ChunkRow, Document, Generation, Metadata, Status};
 use ragflare_core::identity::{Namespace, document_tag, text_hash};
 use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition, Registered, pending_generation};
@@ -169,29 +169,35 @@ fn check_chunks(
         .collect();
     metadata.insert(DOCUMENT_FIELD.into(), document_tag(&tenant, &document).into());
     let namespace = Namespace::new(&tenant, &embedding.fingerprint());
-    for (row, chunk) in rows.iter().zip(&chunks) {
-        let body = &text[chunk.start..chunk.end];
-        let title = version.embedded_title.as_deref();
-        let embedded = embedded_text(title, &chunk.headings, body, &settings.chunk);
-        let should = ChunkRow {
+    let title = version.embedded_title.as_deref();
+    let embedded =
+        |chunk: &Chunk| embedded_text(title, &chunk.headings, &text[chunk.start..chunk.end], &settings.chunk);
+    let mut expected: Vec<ChunkRow> = rows
+        .iter()
+        .zip(&chunks)
+        .map(|(row, chunk)| ChunkRow {
             ordinal: chunk.ordinal,
             vector: row.vector.clone(),
-            hash: text_hash(&embedded),
-            text: body.to_owned(),
+            hash: text_hash(&embedded(chunk)),
+            text: text[chunk.start..chunk.end].to_owned(),
             start: chunk.start as u64,
             end: chunk.end as u64,
             tokens: chunk.tokens as u64,
             page: None,
             headings: chunk.headings.clone(),
-            terms: keyword::terms(body),
-        };
-        must!(**row == should, "{doc}@{generation} has {row:?}, not {should:?}");
+            terms: Vec::new(),
+        })
+        .collect();
+    // A part has 100 chunks.
+    expected.chunks_mut(100).for_each(|part| keyword::add_terms(part, title));
+    for ((row, should), chunk) in rows.iter().zip(&expected).zip(&chunks) {
+        must!(*row == should, "{doc}@{generation} has {row:?}, not {should:?}");
         if let Some((owner, hash, _)) = vectors.get(&row.vector) {
             let shared = (*owner, hash) == (doc, &row.hash);
             must!(shared, "{doc}@{generation} shares {} with {owner}: {hash}, {}", row.vector, row.hash);
             continue;
         }
-        let values = now(world.ports.embedder.embed_query(&tenant, &embedding, &embedded)).unwrap();
+        let values = now(world.ports.embedder.embed_query(&tenant, &embedding, &embedded(chunk))).unwrap();
         let stored =
             StoredVector { namespace: namespace.as_str().into(), values, metadata: metadata.clone() };
         vectors.insert(row.vector.clone(), (doc, row.hash.clone(), stored));

@@ -35,6 +35,9 @@ impl Task {
 pub const EMBEDDER: &str = "@cf/baai/bge-small-en-v1.5";
 /// The reranker, for which ms-marco-MiniLM-L-12-v2 stands in.
 pub const RERANKER: &str = "@cf/baai/bge-reranker-base";
+/// The one that is installed, under its own name: what scores mean differs from model to model, and a configuration that
+/// goes by them should say which model it means.
+pub const OWN_RERANKER: &str = super::RERANKER_FOLDER;
 /// Chat models, all answered by the one GGUF model that is installed.
 pub const CHAT: [&str; 5] = [
     "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
@@ -48,7 +51,7 @@ pub const CHAT: [&str; 5] = [
 pub fn task(model: &str) -> Option<Task> {
     match model {
         EMBEDDER => Some(Task::Embed),
-        RERANKER => Some(Task::Rerank),
+        RERANKER | OWN_RERANKER => Some(Task::Rerank),
         chat if CHAT.contains(&chat) => Some(Task::Chat),
         _ => None,
     }

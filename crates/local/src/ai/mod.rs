@@ -330,11 +330,12 @@ async fn blocking<T: Send + 'static>(
 
 /// `models()` of the binding: what is installed, under the names of Workers AI.
 async fn models(State(twin): State<Arc<Twin>>) -> Response {
-    let names = [catalog::EMBEDDER, catalog::RERANKER].into_iter().chain(catalog::CHAT);
+    let names = [catalog::EMBEDDER, catalog::RERANKER, catalog::OWN_RERANKER];
+    let names = names.into_iter().chain(catalog::CHAT);
     let result: Vec<Value> = names
         .filter_map(|name| {
             let (task, installed) = twin.ai.stand_in(name)?;
-            let genuine = task == Task::Embed;
+            let genuine = task == Task::Embed || name == installed;
             let description = if genuine {
                 format!("Answered by {installed}.")
             } else {

@@ -3,7 +3,7 @@
 use super::{Checked, Contract};
 use crate::Tenant;
 use crate::document::Metadata;
-use crate::filter::Filter;
+use crate::filter::{Filter, INDEXED_BYTES, Operator};
 use crate::identity::{Namespace, object_key, text_hash};
 use crate::ports::{
     Collected, DOCUMENT_FIELD, DocumentStore, Embedder, Embeddings, ObjectStore, Ports, Reranker,
@@ -111,6 +111,39 @@ impl<P: Ports> Contract<'_, P> {
             let parsed = Filter::parse(&filter, &self.fields)?;
             let found = vectors.query(&tenant, &namespace(&tenant), &query, 10, Some(&parsed)).await?;
             ensure!(found.len() == wanted, "{filter}: {} instead of {wanted}", found.len());
+        }
+        Ok(())
+    }
+
+    /// What is left out and what is asked for by document, together with a filter, and strings too long for an index.
+    pub(super) async fn documents_are_left_out(&self, wait: &impl AsyncFn()) -> Checked {
+        let tenant = self.subject("left-out")?.tenant;
+        let (vectors, settings) = (self.ports.vectors(), EmbeddingSettings::default());
+        let long = |tail: &str| format!("{}{tail}", "x".repeat(INDEXED_BYTES));
+        let mut last = String::new();
+        for (document, lang) in [("a", "en"), ("b", "en"), ("c", &long("a")), ("d", &long("b"))] {
+            let (mut entry, values) = self.entry(&tenant, &format!("fox {document}"), lang).await?;
+            entry.metadata.insert(DOCUMENT_FIELD.into(), document.into());
+            last.clone_from(&entry.id);
+            vectors.upsert(&tenant, &namespace(&tenant), &[entry], &values).await?;
+        }
+        self.appears(&tenant, &last, wait, true).await?;
+        let query = self.ports.embedder().embed_query(&tenant, &settings, "fox").await?;
+        let tags = |tags: &[&str]| -> Vec<String> { tags.iter().map(ToString::to_string).collect() };
+        for (filter, operator, documents, wanted) in [
+            (json!({}), Operator::Nin, tags(&["a", "c"]), tags(&["b", "d"])),
+            (json!({}), Operator::In, tags(&["a", "c"]), tags(&["a", "c"])),
+            (json!({"lang": "en"}), Operator::Nin, tags(&["a"]), tags(&["b"])),
+            // The index can't tell the two: both must come, so that neither is lost.
+            (json!({"lang": long("a")}), Operator::Nin, tags(&["a"]), tags(&["c", "d"])),
+            (json!({"lang": {"$ne": long("a")}}), Operator::Nin, tags(&["a"]), tags(&["b", "c", "d"])),
+        ] {
+            let asked = Filter::parse(&filter, &self.fields)?.for_vectors();
+            let asked = asked.and_documents(operator, &documents).ok_or("no room")?;
+            let found = vectors.query(&tenant, &namespace(&tenant), &query, 10, Some(&asked)).await?;
+            let mut named: Vec<String> = found.into_iter().filter_map(|hit| hit.document).collect();
+            named.sort();
+            ensure!(named == wanted, "{filter} {operator:?} {documents:?}: {named:?}");
         }
         Ok(())
     }
