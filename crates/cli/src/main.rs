@@ -1,0 +1,37 @@
+//! `ragflare`: see `ragflare --help`.
+
+mod args;
+mod config;
+mod engine;
+mod eval;
+mod metrics;
+mod places;
+mod prices;
+mod progress;
+mod report;
+mod run;
+mod score;
+mod search;
+mod sets;
+mod spans;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Search(arguments) => search::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
