@@ -8,12 +8,14 @@
 //!
 //! - A heading begins a new chunk when the current one is at least half full, or when its section would not fit into
 //!   the current chunk as a whole and that one is more than a line or two (an eighth of the target). Smaller sections
-//!   share a chunk. A heading is not the end of a chunk whose next one begins with its text, but where code or a table that fits into a
-//!   chunk would have to be cut for it.
+//!   share a chunk.
+//! - Headings go with what follows them, and so does a line that ends with a colon; unless they have more than half of a
+//!   chunk, or code or a table that fits into a chunk would have to be cut for it.
+//! - Code blocks and tables at the top level of a document are cut only if they do not fit into a chunk.
 //! - A chunk is not filled up with blocks if one in its second half is indented less than the next: code ends between
 //!   functions rather than in one.
-//! - If the last chunk of a section or of the text is smaller than a quarter of the target, it gets blocks of the chunk
-//!   before, where that makes the two more even.
+//! - If the last chunk of a section or of the text is smaller than a quarter of the limit, and the one before was filled
+//!   with whole blocks, it gets some of these, where that makes the two more even.
 //! - A chunk carries the path of headings in force where it begins, or, if that is front matter, after that. Headings
 //!   count at the top level of a document only: one inside a quote, a list or a code fence structures that, not the
 //!   document.
@@ -60,7 +62,7 @@ use crate::settings::within;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
 pub use prefix::embedded_text;
-pub(crate) use stream::ChunkStream;
+pub use stream::ChunkStream;
 
 /// The most bytes a chunk can have, however few its tokens: a megabyte of one word is a single `[UNK]`, and a megabyte of
 /// blanks between two words is no token at all.
@@ -142,13 +144,18 @@ impl Chunker {
         Ok(Self { settings })
     }
 
-    /// The chunks of a text. A blank one has none.
+    /// Begins to cut a text that is read a piece at a time, or in several invocations.
+    pub fn stream(&self, format: Format) -> ChunkStream {
+        ChunkStream::new(self.settings, format)
+    }
+
+    /// The chunks of a text, which begins with no byte order mark. A blank one has none.
     ///
     /// Works through the text in pieces of 128 KiB, so that it needs some 20 MiB at most besides the text and the
     /// result, however long the text and whatever is in it; 3 MiB if that is ordinary Markdown.
     pub fn chunks(&self, text: &str, format: Format) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut stream = ChunkStream::new(self.settings, format);
+        let mut stream = self.stream(format);
         loop {
             let Range { start, end } = stream.wants();
             let end = text.floor_char_boundary(end);

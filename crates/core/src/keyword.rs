@@ -145,9 +145,8 @@ impl Terms {
         while let Some(start) = rest.find(char::is_alphanumeric) {
             rest = &rest[start..];
             let unspaced = rest.starts_with(is_unspaced);
-            let mut chars = rest.char_indices().peekable();
             let mut end = rest.len();
-            while let Some((at, c)) = chars.next() {
+            for (at, c) in rest.char_indices() {
                 let next_is_letter = || rest[at + c.len_utf8()..].starts_with(char::is_alphabetic);
                 let goes_on = if unspaced {
                     is_unspaced(c) || is_combining_mark(c)

@@ -140,7 +140,7 @@ impl Default for SearchSettings {
             foreign_vector_weight: 0.2,
             rerank_model: "@cf/baai/bge-reranker-base".into(),
             rerank_candidates: 20,
-            rerank_weight: 0.4,
+            rerank_weight: 0.2,
             rerank_headings: false,
             rerank_timeout_ms: 2000,
             // Costs per token what the 3B model costs (prices of 2026-08-28), and needs no second licence.

@@ -227,6 +227,39 @@ fn code_is_cut_between_functions() {
 }
 
 #[test]
+fn what_introduces_a_list_goes_with_it() {
+    let items: String = (0..6).map(|n| format!("- item {n} has some words\n")).collect();
+    for between in ["## Needed\n\nYou will need:\n\n", "You will need:\n\n"] {
+        let text = format!("{}\n\n{between}{items}", sentence("word", 25));
+        let chunks = markdown(&text);
+        let (_, with_items) = chunks.iter().find(|(_, chunk)| chunk.contains("item 0")).unwrap();
+        assert!(with_items.contains(between.trim_end()), "{chunks:?}");
+    }
+    // Where it is cut in any case, what little there is before goes with it, too.
+    assert!(markdown(&format!("A word first.\n\n{items}"))[0].1.contains("item 0"));
+    // But not with a heading.
+    let text = format!("{}\n\nSee below:\n\n# Next\n\n{}", sentence("word", 15), sentence("next", 20));
+    assert!(markdown(&text)[1].1.starts_with("# Next"), "{:?}", markdown(&text));
+}
+
+#[test]
+fn lone_carriage_returns_end_lines() {
+    let chunks = markdown("# Guide\r\rText here.\r\r## Install\r\rRun it.\r");
+    assert_eq!(chunks[0].0, "Guide");
+}
+
+#[test]
+fn a_rule_at_the_beginning_is_no_front_matter() {
+    let text = format!(
+        "---\nA document that begins with a rule.\n\n# One\n\n{}\n\n---\n\n# Two\n\n{}",
+        sentence("a", 30),
+        sentence("b", 30)
+    );
+    let headings: Vec<_> = markdown(&text).into_iter().map(|(headings, _)| headings).collect();
+    assert!(headings.contains(&"One".to_owned()), "{headings:?}");
+}
+
+#[test]
 fn a_quoted_list_is_cut_between_its_items() {
     let items: String = (0..20).map(|n| format!("> - item {n} of it\n>   goes on here\n")).collect();
     let chunks = markdown(&items);

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod backup;
+pub mod bench;
 pub mod build;
 pub mod data;
 pub mod devconfig;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::backup::{self, Place, restore};
+use xtask::bench::{self, Bench};
 use xtask::build::{self, Workers};
 use xtask::up::{self, Up};
 use xtask::{process, report, setup, test};
@@ -66,6 +67,24 @@ enum Task {
         #[arg(long, env = "ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
         admin_key: String,
     },
+    /// Measure the token engine and the chunker against their peers, natively, in workerd and in Python
+    Bench {
+        /// A directory with more texts to measure on: .md and .txt, each file one
+        #[arg(long, value_name = "DIR", env = "TEXTS")]
+        texts: Option<PathBuf>,
+        /// Only there
+        #[arg(long, value_enum)]
+        only: Option<bench::Place>,
+        /// Only the native benchmarks with this in their names (a group, a peer, a kind of text)
+        #[arg(long, value_name = "NAME", requires = "only")]
+        filter: Option<String>,
+        /// Only rewrite the snapshot of the workers' sizes
+        #[arg(long, conflicts_with = "only")]
+        bless: bool,
+        /// Put the tables into docs/benchmarks.md
+        #[arg(long, conflicts_with_all = ["only", "bless"])]
+        save: bool,
+    },
     /// Fetch the tools and the models into the cache outside the checkout
     Setup,
     /// Set up and build the twin and all workers
@@ -101,6 +120,9 @@ fn run(task: Task) -> Result<()> {
         Task::Backup { file, database } => backup::run(&file, &database.place()),
         Task::Restore { file, database, fresh } => restore::run(&file, &database.place(), fresh),
         Task::RebuildKeywords { url, admin_key } => restore::rebuild_keywords(&url, &admin_key).map(drop),
+        Task::Bench { only, texts, filter, bless, save } => {
+            bench::run(&Bench { only, texts, filter, bless, save })
+        }
         Task::Setup => setup::run(),
         Task::Build => setup::run().and_then(|()| build::run(Workers::All)),
         Task::Fmt => test::format(),

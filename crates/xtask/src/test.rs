@@ -1,9 +1,8 @@
 //! `cargo xtask test`: formatting, lints, builds, all tests, and what would be deployed.
 
-use std::path::Path;
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-
+use crate::bench::sizes;
 use crate::build::{self, Workers};
 use crate::process::Run;
 use crate::report::{self, Table};
@@ -35,7 +34,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
             for worker in packages.iter().filter(|package| package.ships()) {
                 table.step(&format!("deploy --dry-run {}", worker.name), || dry_run(worker));
             }
-            table.step("sizes", || sizes(&packages));
+            table.step("sizes", || sizes::check(&packages));
         }
     }
     report::line(&format!("\n{}", table.render()));
@@ -145,26 +144,4 @@ fn dry_run(worker: &Package) -> Result<()> {
         .envs(build::wasm_env()?)
         .advice("the production configuration is wrong: see the message above")
         .run()
-}
-
-fn sizes(packages: &[Package]) -> Result<()> {
-    for worker in packages.iter().filter(|package| package.worker) {
-        let wasm = worker.build().join("index_bg.wasm");
-        if wasm.is_file() {
-            let plain = std::fs::metadata(&wasm)?.len();
-            let packed = gzip(&wasm)?;
-            report::line(&format!(
-                "    {}: {} KiB wasm, {} KiB gzip -9",
-                worker.name,
-                plain / 1024,
-                packed / 1024
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn gzip(path: &Path) -> Result<usize> {
-    let packed = Run::new("gzip").args(["-9", "-c"]).arg(path).output();
-    Ok(packed.with_context(|| format!("cannot compress {}", path.display()))?.len())
 }

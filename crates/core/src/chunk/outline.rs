@@ -94,8 +94,8 @@ impl<'a> Outline<'a> {
     pub(super) fn new(format: Format, text: &'a str, from: usize, lead_in: &str) -> Self {
         let view = match format {
             Format::Plain => Cow::Borrowed(&text[from..]),
-            Format::Markdown if lead_in.is_empty() => blot_deep_markers(Cow::Borrowed(&text[from..])),
-            Format::Markdown => blot_deep_markers(Cow::Owned([lead_in, &text[from..]].concat())),
+            Format::Markdown if lead_in.is_empty() => as_read(Cow::Borrowed(&text[from..])),
+            Format::Markdown => as_read(Cow::Owned([lead_in, &text[from..]].concat())),
         };
         let mut outline = Self {
             text,
@@ -173,11 +173,6 @@ impl<'a> Outline<'a> {
                         });
                         in_heading.set(true);
                         Kind::Heading
-                    }
-                    Event::Start(Tag::Paragraph) => Kind::Text,
-                    Event::Start(Tag::MetadataBlock(_)) => {
-                        self.front_matter.push(position(range.start)..position(range.end));
-                        Kind::Lines
                     }
                     Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::Table(_)) | Event::Rule => {
                         Kind::Lines
@@ -355,6 +350,8 @@ fn ends_with_blank_line(text: &str) -> bool {
 
 /// Where the YAML front matter ends that the document begins with; 0 if it begins with none.
 fn front_matter(text: &str) -> usize {
+    /// What has more is none: whether it ends must not depend on how much of the document is seen at a time.
+    const LONGEST: usize = 16 * 1024;
     let mut at = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let is_mark = |mark: &str| line.strip_prefix(mark).is_some_and(|rest| rest.trim().is_empty());
@@ -362,7 +359,10 @@ fn front_matter(text: &str) -> usize {
         match number {
             0 if !is_mark("---") => return 0,
             0 => {}
-            1 if line.trim().is_empty() || is_mark("---") || is_mark("...") => return 0,
+            1 if !line.contains(':') && !line.starts_with(['#', '-', '{', '[']) || is_mark("---") => {
+                return 0;
+            }
+            _ if at > LONGEST => return 0,
             _ if is_mark("---") || is_mark("...") => return at,
             _ => {}
         }
@@ -418,6 +418,26 @@ struct Start {
     /// Where it ends, if what follows it is not to be kept with it: a link definition is no block to the parser.
     end: Option<usize>,
     kind: Kind,
+}
+
+/// What the parser gets to see: as many bytes, but lone carriage returns, which it does not take for line ends everywhere, as
+/// line feeds, and no deep nesting.
+fn as_read(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_lone =
+        |bytes: &[u8], at: usize| bytes[at] == b'\r' && bytes.get(at + 1).is_some_and(|next| *next != b'\n');
+    let bytes = text.as_bytes();
+    let text = if (0..bytes.len()).any(|at| is_lone(bytes, at)) {
+        let mut bytes = text.into_owned().into_bytes();
+        for at in 0..bytes.len() {
+            if is_lone(&bytes, at) {
+                bytes[at] = b'\n';
+            }
+        }
+        Cow::Owned(String::from_utf8(bytes).expect("an ASCII character was replaced by another one"))
+    } else {
+        text
+    };
+    blot_deep_markers(text)
 }
 
 /// The text with the quote and list markers that open a line replaced by an `x` from the [`MAX_MARKERS`]th on.

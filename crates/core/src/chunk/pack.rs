@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::border::indentation;
-use crate::chunk::outline::{Kind, Outline};
+use crate::chunk::outline::{Block, Kind, Outline};
 use crate::chunk::{MAX_CHUNK_BYTES, split};
 use crate::tokens::TokenIndex;
 
@@ -43,8 +43,11 @@ impl Ruler<'_> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Filling {
     current: Range<usize>,
-    /// Where the headings at its end begin, if it ends with any: they go with what follows.
+    /// Where the headings at its end begin, or what introduces a list or code, if it ends with any: they go with what
+    /// follows.
     lead: Option<usize>,
+    /// Whether the last of them is no heading.
+    introduces: bool,
     /// Where its blocks begin but for the first and those that follow a heading: where it may be cut.
     borders: Vec<usize>,
     /// The chunk before it, if blocks of that can move into this one, and its borders.
@@ -85,6 +88,13 @@ pub(super) enum After {
     Unknown,
 }
 
+/// Whether a block says what comes next.
+fn introduces(ruler: &Ruler<'_>, block: &Block) -> bool {
+    block.kind == Kind::Text
+        && ruler.text[block.start..block.end].ends_with([':', '：'])
+        && ruler.size(block.start..block.end) <= ruler.limit / 4
+}
+
 /// Fills chunks with blocks.
 #[derive(Debug)]
 pub(super) struct Packer<'a> {
@@ -110,6 +120,11 @@ impl<'a> Packer<'a> {
     pub(super) fn pack(&mut self, outline: &Outline<'_>, count: usize, after: After) -> usize {
         for (position, block) in outline.blocks[..count].iter().enumerate() {
             let is_heading = block.kind == Kind::Heading;
+            if is_heading && self.filling.introduces {
+                // What it introduced did not come.
+                self.filling.lead = None;
+                self.filling.introduces = false;
+            }
             if is_heading && self.filling.lead.is_none() {
                 match self.begins_chunk(outline, position, count, after) {
                     Some(true) => self.end_run(),
@@ -131,7 +146,9 @@ impl<'a> Packer<'a> {
                     filling.borders.push(block.start);
                 }
                 filling.current.end = block.end;
-                filling.lead = is_heading.then(|| filling.lead.unwrap_or(block.start));
+                filling.introduces = introduces(&self.ruler, block);
+                filling.lead =
+                    (is_heading || filling.introduces).then(|| filling.lead.unwrap_or(block.start));
                 continue;
             }
             // Headings that fill half a chunk by themselves stay behind, and those for which a table or code that fits
@@ -141,7 +158,15 @@ impl<'a> Packer<'a> {
                 let size = self.ruler.size(lead..block.start);
                 size <= self.ruler.limit / 2 && (!fits_alone || self.ruler.fits(lead..block.end))
             };
-            let from = filling.lead.filter(|&lead| goes_along(lead)).unwrap_or(block.start);
+            // A line or two before a block that is cut in any case belong to its first piece.
+            let is_small = !self.ruler.fits(block.start..block.end)
+                && self.ruler.size(start..block.start) < self.ruler.limit / 4;
+            let from = (filling.lead.filter(|&lead| goes_along(lead))).unwrap_or(if is_small {
+                start
+            } else {
+                block.start
+            });
+            filling.introduces = false;
             let borders = std::mem::take(&mut filling.borders);
             filling.current = from..block.end;
             filling.lead = is_heading.then_some(from);
@@ -241,7 +266,7 @@ impl<'a> Packer<'a> {
 
     /// Finishes the last chunk before the end of the text or of a section. A small one gets blocks of the one before.
     fn end_run(&mut self) {
-        let Filling { mut current, borders: _, lead: _, before } = std::mem::take(&mut self.filling);
+        let Filling { mut current, before, .. } = std::mem::take(&mut self.filling);
         if let Some((mut before, borders)) = before {
             let smaller = |cut: usize| {
                 let moved = cut..current.end;

@@ -85,7 +85,7 @@ fn reach(ruler: &Ruler<'_>, range: Range<usize>) -> usize {
 fn within_word(text: &str, from: usize, range: Range<usize>) -> usize {
     let seen = &text[from..text.ceil_char_boundary((range.end + 1).min(text.len()))];
     let inside = |at: &usize| (range.start + 1..=range.end).contains(at);
-    let word = seen.split_word_bound_indices().map(|(at, _)| from + at).filter(inside).last();
-    let border = word.or_else(|| seen.grapheme_indices(true).map(|(at, _)| from + at).filter(inside).last());
+    let word = seen.split_word_bound_indices().map(|(at, _)| from + at).rfind(inside);
+    let border = word.or_else(|| seen.grapheme_indices(true).map(|(at, _)| from + at).rfind(inside));
     border.unwrap_or(range.end)
 }

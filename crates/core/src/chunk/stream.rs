@@ -18,13 +18,38 @@ const MAX_INDENTATION: usize = 64;
 /// Finds the chunks of a text that is [fed](Self::feed) to it in pieces, as it [wants](Self::wants) them.
 ///
 /// A piece ends where a top-level block begins that is sure to be one, and the next begins there, with what the chunk
-/// being filled already has before it. So the chunks are the same however long the pieces are. Of a single block longer than a
-/// piece, the rest is read after a line that makes the parser see the rest of such a block: only where structure is
-/// nested in it can that differ.
+/// being filled already has before it. So the chunks are those of the whole text, except after a single block longer than a
+/// piece (128 KiB), link definitions one after another being such a block, too: its rest is read after a line that makes
+/// the parser see the rest of such a block, and structure nested in it may be seen otherwise.
 ///
 /// Between two pieces it is small (some KiB) and can be stored: to go on later takes this and the rest of the text.
+///
+/// ```
+/// use ragflare_core::chunk::{ChunkSettings, ChunkStream, Chunker, Format};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let text = "# Guide\n\nRagflare answers questions.\n".repeat(10_000);
+/// let chunker = Chunker::new(ChunkSettings::default())?;
+/// let mut stream = chunker.stream(Format::Markdown);
+/// let mut chunks = Vec::new();
+/// loop {
+///     let wanted = stream.wants();
+///     let last = wanted.end >= text.len();
+///     let end = text.floor_char_boundary(wanted.end);
+///     stream.feed(&text[wanted.start..end], last, |chunk| chunks.push(chunk));
+///     if last {
+///         break;
+///     }
+///     // Here another invocation may go on.
+///     let stored = serde_json::to_string(&stream)?;
+///     stream = serde_json::from_str(&stored)?;
+/// }
+/// assert_eq!(chunks, chunker.chunks(&text, Format::Markdown));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChunkStream {
+pub struct ChunkStream {
     settings: ChunkSettings,
     format: Format,
     piece: usize,
@@ -59,13 +84,13 @@ impl ChunkStream {
 
     /// The part of the text to feed next; it can end some bytes earlier, so as to end with a character, and ends with the
     /// text if that is shorter.
-    pub(crate) fn wants(&self) -> Range<usize> {
+    pub fn wants(&self) -> Range<usize> {
         self.base..self.base + self.from + self.piece
     }
 
     /// Reads the part of the text that it [wants](Self::wants) and passes on the chunks that are finished. `last` says
     /// that the text ends with it.
-    pub(crate) fn feed(&mut self, text: &str, last: bool, mut on_chunk: impl FnMut(Chunk)) {
+    pub fn feed(&mut self, text: &str, last: bool, mut on_chunk: impl FnMut(Chunk)) {
         let index = WordPiece::index(text);
         let limit = self.settings.max_tokens() - self.settings.overlap;
         let ruler = Ruler { text, index: &index, limit };
