@@ -205,7 +205,7 @@ fn a_title_goes_with_the_lines_below_it() {
 fn json_on_one_line_is_cut_between_objects_and_at_its_line_ends() {
     let message =
         format!("{{\"role\": \"user\", \"text\": \"{}\\n\\n{}\"}}", sentence("a", 12), sentence("b", 5));
-    let text = format!("[{}]", vec![message.as_str(); 5].join(", "));
+    let text = format!("[{}]", [message.as_str(); 5].join(", "));
     let chunks = plain(&text);
     assert!(chunks.len() > 3);
     assert!(

@@ -127,7 +127,7 @@ const FRAGMENTS: [&str; 100] = [
     "\u{10ffff}",
 ];
 
-/// SplitMix64: enough for this, and the same everywhere.
+/// `SplitMix64`: enough for this, and the same everywhere.
 struct Random(u64);
 
 impl Random {
@@ -179,13 +179,11 @@ impl Random {
 
     /// A text of `most` bytes or not many more.
     fn text(&mut self, seeds: &[String], most: usize) -> String {
-        let mut text = match self.below(3) {
-            0 => String::new(),
-            _ => {
-                let seed = self.below(seeds.len());
-                self.part(&seeds[seed], most).to_owned()
-            }
-        };
+        let mut text = String::new();
+        if self.below(3) > 0 {
+            let seed = self.below(seeds.len());
+            text.push_str(self.part(&seeds[seed], most));
+        }
         for _ in 0..=self.size(24) {
             self.treat(&mut text, seeds, most);
         }
@@ -235,7 +233,7 @@ impl Random {
                 text.insert_str(at, &word.repeat(self.size(room / word.len() + 1)));
             }
             10 => {
-                text.extend((0..self.size(64)).filter_map(|_| char::from_u32(self.below(0x11_0000) as u32)))
+                text.extend((0..self.size(64)).filter_map(|_| char::from_u32(self.below(0x11_0000) as u32)));
             }
             _ => text.truncate(at),
         }
@@ -264,7 +262,7 @@ fn breaks(text: &str, format: Format, settings: ChunkSettings) -> bool {
 
 /// The text without most of what does not matter for its breaking a promise.
 fn shrunk(text: &str, format: Format, settings: ChunkSettings) -> String {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     let mut text = text.to_owned();
     let mut len = text.len().next_power_of_two();
     while len > 0 && Instant::now() < deadline {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use ragflare_core::chunk::{ChunkSettings, Chunker, Format};
@@ -75,7 +76,7 @@ impl Document {
         let mut document = Self::default();
         for number in 0..60 {
             if document.random(4) == 0 {
-                document.text.push_str(&format!("= Part {number} =\n"));
+                let _ = writeln!(document.text, "= Part {number} =");
             }
             let count = 2 + document.random(9);
             document.sentences(count, " ");
@@ -110,7 +111,7 @@ impl Document {
         let mut document = Self { text: "[".into(), ..Self::default() };
         for _ in 0..40 {
             document.text.push_str("{\"role\": \"user\", \"content\": \"");
-            for _ in 0..1 + document.random(3) {
+            for _ in 0..=document.random(3) {
                 let count = 1 + document.random(6);
                 document.sentences(count, " ");
                 document.text.push_str("\\n\\n");

@@ -10,12 +10,12 @@ use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, MAX_CHUNK_BYTE
 use ragflare_core::tokens::WordPiece;
 use ragflare_core::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
-pub fn chunks(text: &str, format: Format, settings: ChunkSettings) -> Vec<Chunk> {
+pub(crate) fn chunks(text: &str, format: Format, settings: ChunkSettings) -> Vec<Chunk> {
     Chunker::new(settings).unwrap().chunks(text, format)
 }
 
 /// Checks everything the module promises. Returns how long making the chunks took.
-pub fn check(text: &str, format: Format, settings: ChunkSettings) -> Duration {
+pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Duration {
     let clock = Clock::start();
     let chunks = chunks(text, format, settings);
     let time = clock.elapsed();
@@ -93,6 +93,8 @@ fn fences_and_tables(text: &str) -> Vec<Range<usize>> {
     if text.len() > PIECE || may_be_front_matter {
         return blocks;
     }
+    // Lone carriage returns end lines everywhere, which the parser does not see in all places.
+    let text = &text.replace("\r\n", "\0\0").replace('\r', "\n").replace("\0\0", "\r\n");
     let mut depth = 0_usize;
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         if depth == 0
@@ -114,16 +116,16 @@ fn fences_and_tables(text: &str) -> Vec<Range<usize>> {
 }
 
 /// Time this thread has run for, where the system tells (Linux): other programs do not count.
-pub struct Clock(Instant, Option<Duration>);
+pub(crate) struct Clock(Instant, Option<Duration>);
 
 impl Clock {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now(), Self::running())
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         match (self.1, Self::running()) {
-            (Some(start), Some(now)) => now - start,
+            (Some(start), Some(now)) => now.saturating_sub(start),
             _ => self.0.elapsed(),
         }
     }

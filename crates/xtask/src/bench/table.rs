@@ -78,7 +78,11 @@ pub fn full(rows: &[Row]) -> String {
             for row in of_text {
                 let Times { min, median, max } = row.times;
                 let ratio = ours.map_or_else(|| "–".to_owned(), |ours| number(median / ours));
-                let allocations = row.allocations.map_or_else(String::new, |count| format!(" {count:.0} |"));
+                let allocations = match row.allocations {
+                    Some(count) => format!(" {count:.0} |"),
+                    None if counted => " – |".to_owned(),
+                    None => String::new(),
+                };
                 let _ = writeln!(
                     out,
                     "| {text} | {} | {} | {} | {} | {} | {ratio} |{allocations}",

@@ -23,11 +23,11 @@ const SAMPLES: usize = 11;
 const SAMPLE_MS: f64 = 60.0;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// No more samples are begun after this time.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// What takes longer than this for a small text is not tried with a larger one.
 const TOO_LONG_MS: f64 = 4_000.0;
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_mins(1);
+const ANSWER: Duration = Duration::from_secs(30);
 const COMPATIBILITY_DATE: &str = "2026-08-01";
 
 /// A running workerd: each of its workers in an isolate of its own, behind a port of its own.
