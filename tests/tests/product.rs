@@ -335,7 +335,7 @@ fn a_question_without_documents(world: &World) -> Result<()> {
     let client = world.admin.tenant("empty")?;
     ensure!(client.search(&json!({"query": "anything"}))?.is_empty());
     let events = client.stream("/v1/chat", &question("Anything?"))?;
-    ensure!(events[0].json()? == json!({"sources": []}));
+    ensure!(events[0].json()? == json!({"query": "Anything?", "sources": []}));
     let done = events.last().context("no events")?.json()?;
     ensure!(done["grounded"] == false && done["model"].is_null(), "{done}");
     Ok(())

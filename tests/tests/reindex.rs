@@ -42,7 +42,7 @@ fn finished(admin: &Client, mut each: impl FnMut(&Value) -> Result<()>) -> Resul
 }
 
 fn finds(client: &Client, mode: &str) -> Result<bool> {
-    let query = "What must be done when the mist comes in?";
+    let query = "How far away must one see before the signal is to start in mist?";
     let hits = client.search(&json!({"query": query, "mode": mode, "rerank": false, "top_k": 5}))?;
     Ok(hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains("fog signal"))))
 }

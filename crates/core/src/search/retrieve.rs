@@ -8,6 +8,7 @@ use crate::keyword;
 use crate::ports::{
     Clock, DocumentStore, Embedder, KeywordIndex, KeywordMatch, Ports, VectorIndex, VectorMatch,
 };
+use crate::settings::EmbeddingSettings;
 use crate::tokens::WordPiece;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 use crate::{Error, Result, Tenant};
@@ -30,6 +31,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    fn none_served(&self) -> bool {
+        let served: HashSet<&str> = self.chunks.iter().map(|chunk| chunk.vector.as_str()).collect();
+        !self.vectors.iter().any(|hit| served.contains(hit.id.as_str()))
+    }
+
     /// Leaves the best of the vectors that are served.
     fn keep_served(&mut self, most: usize) {
         let served: HashSet<&str> = self.chunks.iter().map(|chunk| chunk.vector.as_str()).collect();
@@ -88,9 +94,19 @@ impl<P: Ports> Searcher<'_, P> {
         let retrieved = clock.now();
         timings.retrieve = retrieved.saturating_sub(started);
 
-        let (asked, vectors) = vectors.unzip();
+        let (mut asked, vectors) = vectors.unzip();
         let mut found = Found { chunks: Vec::new(), vectors: vectors.unwrap_or_default(), keywords };
         self.hydrate(tenant, filter, &mut found).await?;
+        if let Some(before) = &asked
+            && !found.vectors.is_empty()
+            && found.none_served()
+            && Namespace::new(tenant, &self.embedding(tenant).await?.fingerprint()) != before.namespace
+        {
+            // A re-index to another embedding became complete in between.
+            let again = self.vector_leg(tenant, request, embedded, filter, usage, timings).await?;
+            (asked, found.vectors) = again.map(|(asked, vectors)| (Some(asked), vectors)).unwrap_or_default();
+            self.hydrate(tenant, filter, &mut found).await?;
+        }
         if let Some(asked) = asked {
             if self.look_again(tenant, request, filter, &asked, &mut found).await.is_err() {
                 degraded.push("vector".to_owned());
@@ -116,25 +132,29 @@ impl<P: Ports> Searcher<'_, P> {
         let clock = self.ports.clock();
         let started = clock.now();
         let (configured, embedder) = (&self.settings.embedding, self.ports.embedder());
-        let (state, vector) = futures::join!(
-            self.ports.documents().tenant(tenant),
-            embedder.embed_query(tenant, configured, query)
-        );
-        // Until a re-index to the configured embedding is complete, the stored vectors are of another one.
-        let other = state?.embedding.filter(|stored| stored.fingerprint() != configured.fingerprint());
-        let (embedding, vector) = match &other {
-            Some(stored) => (stored, embedder.embed_query(tenant, stored, query).await?),
-            None => (configured, vector?),
+        let (stored, vector) =
+            futures::join!(self.embedding(tenant), embedder.embed_query(tenant, configured, query));
+        let stored = stored?;
+        let vector = match stored.fingerprint() == configured.fingerprint() {
+            true => vector?,
+            false => embedder.embed_query(tenant, &stored, query).await?,
         };
         usage.embedding_tokens = (WordPiece::count(query) + SPECIALS) as u64;
         let embedded = clock.now();
         timings.embed = embedded.saturating_sub(started);
-        let namespace = Namespace::new(tenant, &embedding.fingerprint());
+        let namespace = Namespace::new(tenant, &stored.fingerprint());
         let candidates = self.settings.search.candidates.max(request.top_k).min(MOST_MATCHES);
         let asked = Asked { namespace, vector, candidates };
         let matches = self.nearest(tenant, &asked, candidates, filter.map(Filter::for_vectors)).await;
         timings.vectors = clock.now().saturating_sub(embedded);
         Ok(Some((asked, matches?)))
+    }
+
+    /// How the vectors that are searched were made: until a re-index to the configured embedding is complete, in another
+    /// way.
+    async fn embedding(&self, tenant: &Tenant) -> Result<EmbeddingSettings> {
+        let state = self.ports.documents().tenant(tenant).await?;
+        Ok(state.embedding.unwrap_or_else(|| self.settings.embedding.clone()))
     }
 
     async fn nearest(
