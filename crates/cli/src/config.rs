@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use ragflare_core::search::{MAX_TOP_K, Mode, SearchRequest};
 use ragflare_core::settings::Settings;
+use ragflare_local::ai::RERANKER_FOLDER;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -47,14 +48,12 @@ impl From<ModeArg> for Mode {
 }
 
 impl Default for Config {
+    /// The product's own, with the cross-encoder that the twin has, under its name and without a hurry.
     fn default() -> Self {
-        Self {
-            name: String::new(),
-            settings: Settings::default(),
-            mode: Mode::default(),
-            rerank: true,
-            top_k: None,
-        }
+        let mut settings = Settings::default();
+        settings.search.rerank_model = RERANKER_FOLDER.to_owned();
+        settings.search.rerank_timeout_ms = 60_000;
+        Self { name: String::new(), settings, mode: Mode::default(), rerank: true, top_k: None }
     }
 }
 
@@ -182,7 +181,7 @@ mod tests {
         fs::write(&path, r#"{"search": {"candidates": 70}}"#).unwrap();
         let config = Config::default().with(&format!("{} chunk.target=100", path.display())).unwrap();
         assert_eq!((config.settings.search.candidates, config.settings.chunk.target), (70, 100));
-        assert_eq!(config.settings.search.rerank_model, Settings::default().search.rerank_model);
+        assert_eq!(config.settings.search.rerank_model, RERANKER_FOLDER);
         fs::write(&path, r#"{"serch": {}}"#).unwrap();
         assert!(Config::default().with(&path.display().to_string()).is_err(), "a typo is no setting");
     }

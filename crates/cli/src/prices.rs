@@ -1,13 +1,17 @@
 //! Neurons of Workers AI models, in one dated place.
 
+use ragflare_local::ai::RERANKER_FOLDER;
+
 /// As of 2026-08-28 (Cloudflare's page "Workers AI: Pricing"): neurons per million input tokens.
-const NEURONS_PER_MILLION: [(&str, f64); 6] = [
+const NEURONS_PER_MILLION: [(&str, f64); 7] = [
     ("@cf/baai/bge-small-en-v1.5", 1841.0),
     ("@cf/baai/bge-base-en-v1.5", 6058.0),
     ("@cf/baai/bge-large-en-v1.5", 18_582.0),
     ("@cf/baai/bge-m3", 1075.0),
     ("@cf/qwen/qwen3-embedding-0.6b", 1075.0),
     ("@cf/baai/bge-reranker-base", 283.0),
+    // The twin's stand-in for it.
+    (RERANKER_FOLDER, 283.0),
 ];
 
 /// As of the same day: dollars for a thousand neurons, beyond the 10,000 a day that are free.

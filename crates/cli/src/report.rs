@@ -66,6 +66,8 @@ pub(crate) struct Asked {
     pub values: Option<Vec<f64>>,
     /// Document, first byte and score of the first hits.
     pub hits: Vec<(String, u64, f32)>,
+    /// The first hit's `score`, and the best of all hits of each stage's.
+    pub scores: std::collections::BTreeMap<String, f64>,
 }
 
 /// How well a score tells answerable from unanswerable questions.

@@ -88,7 +88,8 @@ fn ask(
             .with_context(|| format!("{}: the question `{}` got no answer", set.name, question.id))?;
         let hits = &reply.response.hits;
         let values = scorer.score(question, hits);
-        tell(&mut answers, question, &telling(hits));
+        let scores = telling(hits);
+        tell(&mut answers, question, &scores);
         answers.stages.push(reply.stages);
         answers.usage.embedding_tokens += reply.response.usage.embedding_tokens;
         answers.usage.rerank_tokens += reply.response.usage.rerank_tokens;
@@ -98,6 +99,7 @@ fn ask(
             id: question.id.clone(),
             values: values.clone(),
             hits: kept.map(|hit| (hit.document_id.to_string(), hit.start, hit.score)).collect(),
+            scores: scores.into_iter().collect(),
         });
         answers.values.extend(values);
         progress.advance(1);

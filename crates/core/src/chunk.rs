@@ -94,7 +94,7 @@ pub struct ChunkSettings {
 
 impl Default for ChunkSettings {
     fn default() -> Self {
-        Self { target: 256, overlap: 0, prefix: 64 }
+        Self { target: 160, overlap: 0, prefix: 64 }
     }
 }
 

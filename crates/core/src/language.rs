@@ -59,8 +59,8 @@ const OTHERS: [&str; 12] = [
     yang dan di dari untuk dengan ini itu pada adalah tidak ke apa siapa mana kapan",
 ];
 
-/// Whether a text seems to be in another language than English: it is in another script, or has more common words of
-/// another language than English ones. docs/evaluation.md says how often that is right.
+/// Whether a text seems to be in another language than English: it is in another script, has more common words of
+/// another language than English ones, or no English one and a letter that English does not have. docs/evaluation.md says how often that is right.
 pub fn is_foreign(text: &str) -> bool {
     let (mut letters, mut other) = (0_usize, 0_usize);
     for letter in text.chars().filter(|letter| letter.is_alphabetic()) {
@@ -78,7 +78,8 @@ pub fn is_foreign(text: &str) -> bool {
     let count =
         |known: &str| words.iter().filter(|word| known.split(' ').any(|known| known == *word)).count();
     let english = count(ENGLISH);
-    OTHERS.iter().any(|known| count(known) > english)
+    let has_other_letters = words.len() > 1 && words.iter().any(|word| !word.is_ascii());
+    english == 0 && has_other_letters || OTHERS.iter().any(|known| count(known) > english)
 }
 
 fn is_latin(letter: char) -> bool {
@@ -98,6 +99,7 @@ mod tests {
             "灯塔是什么时候建成的？",
             "متى بني البرج؟",
             "Когда построили маяк?",
+            "Höhe Leuchtturm Skerry",
         ] {
             assert!(is_foreign(foreign), "{foreign}");
         }
@@ -111,6 +113,7 @@ mod tests {
             "wrangler d1 execute",
             "0-dimensional biomaterials lack inductive properties.",
             "The naïve café in São Paulo",
+            "naïve",
             "",
             "42 + 1",
         ] {

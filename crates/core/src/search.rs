@@ -51,8 +51,10 @@ pub struct SearchRequest {
     /// Vectorize's filter language over the declared fields.
     #[serde(default)]
     pub filter: Option<Value>,
-    /// Hits whose [`score`](Hit::score) is lower are left out, 0–1. That score orders the hits of one search, the best of
-    /// each leg is always near 1: it says nothing about whether a passage answers. [`Scores::relevance`] does.
+    /// Hits below are left out, 0–1. Where a calibrated cross-encoder judged the hits, that is their
+    /// [`relevance`](Scores::relevance), and what it did not see is left out, too: so "nothing relevant" can be said.
+    /// Otherwise it is their [`score`](Hit::score), which orders the hits of one search, the best always near 1, and says
+    /// nothing about whether a passage answers.
     #[serde(default)]
     pub min_score: Option<f32>,
 }
@@ -213,7 +215,10 @@ impl<'a, P: Ports> Searcher<'a, P> {
         }
         let finished = clock.now();
 
-        hits.retain(|hit| request.min_score.is_none_or(|least| hit.score >= least));
+        if let Some(least) = request.min_score {
+            let judged = hits.iter().any(|hit| hit.scores.relevance.is_some());
+            hits.retain(|hit| if judged { hit.scores.relevance.unwrap_or(0.0) } else { hit.score } >= least);
+        }
         hits.truncate(request.top_k);
         timings_ms.rerank = finished.saturating_sub(retrieved);
         timings_ms.total = finished.saturating_sub(started);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 /// Raised when chunker or keyword terms change, so that documents cut by the old rules are told from new ones.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// All settings of the pipelines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,7 +120,8 @@ pub struct SearchSettings {
     pub rerank_model: String,
     /// How many of the fused hits the cross-encoder sees, 0–100; 0 turns it off.
     pub rerank_candidates: usize,
-    /// Weight of the cross-encoder against the fused score, 0–1. With 0 it tells relevance only and orders nothing.
+    /// Weight of the cross-encoder's probability against the fused score, 0–1; half of it for a model without a calibration.
+    /// With 0 it tells relevance only and orders nothing.
     pub rerank_weight: f32,
     /// Whether the cross-encoder reads title and headings before the passage.
     pub rerank_headings: bool,
@@ -188,7 +189,7 @@ impl Default for AnswerSettings {
             max_tokens: 512,
             max_tokens_limit: 4096,
             temperature: 0.2,
-            top_k: 6,
+            top_k: 10,
             min_relevance: 0.0,
             system_prompt: crate::prompt::SYSTEM.into(),
         }

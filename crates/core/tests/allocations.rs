@@ -103,8 +103,9 @@ fn grown(before: &Value, now: &BTreeMap<&str, Cost>) -> String {
 #[test]
 fn no_more_memory_is_asked_for_than_in_the_snapshot() {
     let text = markdown();
-    let chunker = Chunker::new(ChunkSettings::default()).unwrap();
-    let overlapping = Chunker::new(ChunkSettings { overlap: 32, ..ChunkSettings::default() }).unwrap();
+    let settings = ChunkSettings { target: 256, ..ChunkSettings::default() };
+    let chunker = Chunker::new(settings).unwrap();
+    let overlapping = Chunker::new(ChunkSettings { overlap: 32, ..settings }).unwrap();
     let now = BTreeMap::from([
         ("chunk Markdown", measure(|| chunker.chunks(&text, Format::Markdown))),
         ("chunk Markdown, overlap", measure(|| overlapping.chunks(&text, Format::Markdown))),

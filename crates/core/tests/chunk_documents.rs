@@ -370,8 +370,8 @@ fn settings_out_of_range_are_named() {
         "chunk.target: is 31; allowed are 32 to 510"
     );
     assert_eq!(
-        message(ChunkSettings { overlap: 129, ..default }),
-        "chunk.overlap: is 129; allowed are 0 to 128"
+        message(ChunkSettings { overlap: 81, ..default }),
+        "chunk.overlap: is 81; allowed are 0 to 80"
     );
     assert_eq!(
         message(ChunkSettings { prefix: 257, ..default }),

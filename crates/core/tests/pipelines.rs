@@ -5,6 +5,7 @@
 use futures::StreamExt;
 use futures::executor::block_on;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
+use ragflare_core::chunk::ChunkSettings;
 use ragflare_core::document::{Document, DocumentId, Failure, Metadata, Status};
 use ragflare_core::identity::content_hash;
 use ragflare_core::ingest::{
@@ -29,9 +30,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let fields = vec![Field { name: "lang".into(), r#type: FieldType::String }];
+        // What the tests' texts are made for.
+        let chunk = ChunkSettings { target: 256, ..ChunkSettings::default() };
         Self {
             ports: Rc::new(MemoryPorts::default()),
-            settings: Rc::new(Settings { fields, ..Settings::default() }),
+            settings: Rc::new(Settings { fields, chunk, ..Settings::default() }),
             tenant: Tenant::new("t").unwrap(),
             uploads: Cell::new(0),
         }

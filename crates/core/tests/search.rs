@@ -414,14 +414,37 @@ fn scores_below_the_least_are_left_out() {
     assert_eq!(some.hits, all[..2]);
 }
 
+#[test]
+fn nothing_relevant_is_an_empty_list() {
+    let mut world = three_foxes();
+    world.settings.search.rerank_model = MINILM.into();
+    let found = |world: &World, query: &str| {
+        world.search(&SearchRequest { min_score: Some(0.17), ..SearchRequest::new(query) }).hits
+    };
+    assert!(found(&world, "quarterly revenue").is_empty());
+    let hits = found(&world, "the red fox");
+    assert!(!hits.is_empty() && hits.iter().all(|hit| hit.scores.relevance >= Some(0.17)), "{hits:?}");
+    // What the cross-encoder did not see is not relevant.
+    world.settings.search.rerank_candidates = 1;
+    assert!(found(&world, "the red fox").len() <= 1);
+    // A question in another language is not for it.
+    assert!(
+        world
+            .search(&SearchRequest::new("Wo ist der red fox?"))
+            .hits
+            .iter()
+            .all(|hit| hit.scores.rerank.is_none())
+    );
+}
+
 // --- nothing relevant ---
 
 #[test]
 fn nothing_relevant_costs_no_model() {
     let mut world = three_foxes();
     world.settings.search.rerank_model = MINILM.into();
-    world.settings.answer.min_relevance = 0.6;
-    // No word in common: a logit of 0, even odds.
+    world.settings.answer.min_relevance = 0.17;
+    // No word in common: a logit of 0.
     let request = AnswerRequest::new("quarterly revenue");
     let prepared = world.prepare(&request);
     assert!(prepared.prompt.is_none() && prepared.sources.is_empty());

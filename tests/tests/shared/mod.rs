@@ -122,7 +122,8 @@ impl Twin {
     }
 
     pub(crate) fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let body = if method == "GET" { String::new() } else { body.to_string() };
+        // A server that answers before it has read a body closes the connection, which the next request may find out late.
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         self.0.send(method, &format!("/control/{path}"), &[], body.as_bytes())?.expect(200)
     }
 

@@ -6,7 +6,7 @@ use crate::fusion::normalised;
 use crate::models::{self, RerankModel};
 use crate::ports::{Ports, Reranker, in_time};
 use crate::tokens::WordPiece;
-use crate::{Result, Tenant};
+use crate::{Result, Tenant, language};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 /// Tokens of a query that the cross-encoder sees, so that there is room for the passage beside it.
@@ -32,6 +32,9 @@ impl<P: Ports> Searcher<'_, P> {
             return;
         }
         let model = models::reranker(&settings.rerank_model);
+        if model.english && language::is_foreign(query) {
+            return;
+        }
         let judged = longest(query, |tokens, bytes| model.tokens(tokens, bytes) <= QUERY_TOKENS);
         if judged.len() < query.len() {
             degraded.push("rerank_query_truncated".to_owned());
@@ -58,12 +61,17 @@ impl<P: Ports> Searcher<'_, P> {
                 let mut best = vec![f32::NEG_INFINITY; seen];
                 owners.iter().zip(&scores).for_each(|(owner, score)| best[*owner] = best[*owner].max(*score));
                 let logits = model.logits(&best);
-                for ((hit, raw), logit) in hits.iter_mut().zip(&best).zip(&logits) {
+                let judged: Vec<f32> = match model.calibration {
+                    Some(calibration) => logits.iter().map(|logit| calibration.probability(*logit)).collect(),
+                    None => normalised(&logits),
+                };
+                for ((hit, raw), judged) in hits.iter_mut().zip(&best).zip(&judged) {
                     hit.scores.rerank = Some(*raw);
-                    hit.scores.relevance =
-                        model.calibration.map(|calibration| calibration.probability(*logit));
+                    hit.scores.relevance = model.calibration.map(|_| *judged);
                 }
-                blend(&mut hits[..seen], &logits, settings.rerank_weight);
+                // Without a calibration the best of the worst would look like the best of the best.
+                let trust = if model.calibration.is_some() { 1.0 } else { 0.5 };
+                blend(hits, &judged, settings.rerank_weight * trust);
             }
         }
     }
@@ -80,14 +88,12 @@ impl<P: Ports> Searcher<'_, P> {
     }
 }
 
-/// Mixes the cross-encoder's opinion into the fused order; obeyed alone it makes rankings worse. The hits it saw keep their
-/// place above the rest: their scores move between their own best and worst only.
-fn blend(hits: &mut [Hit], logits: &[f32], weight: f32) {
-    let own: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
-    let high = own.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let low = own.iter().copied().fold(f32::INFINITY, f32::min);
-    for ((hit, own), judged) in hits.iter_mut().zip(normalised(&own)).zip(normalised(logits)) {
-        hit.score = low + (high - low) * ((1.0 - weight) * own + weight * judged);
+/// Mixes the cross-encoder's opinion of the first hits into the order of all; obeyed alone it makes rankings worse. What it
+/// did not see counts as if it had found nothing in it.
+fn blend(hits: &mut [Hit], judged: &[f32], weight: f32) {
+    let judged = judged.iter().copied().chain(std::iter::repeat(0.0));
+    for (hit, judged) in hits.iter_mut().zip(judged) {
+        hit.score = (1.0 - weight) * hit.score + weight * judged;
     }
     hits.sort_by(|left, right| right.score.total_cmp(&left.score));
 }

@@ -135,9 +135,10 @@ impl<P: Ports> Searcher<'_, P> {
         let (stored, vector) =
             futures::join!(self.embedding(tenant), embedder.embed_query(tenant, configured, query));
         let stored = stored?;
-        let vector = match stored.fingerprint() == configured.fingerprint() {
-            true => vector?,
-            false => embedder.embed_query(tenant, &stored, query).await?,
+        let vector = if stored.fingerprint() == configured.fingerprint() {
+            vector?
+        } else {
+            embedder.embed_query(tenant, &stored, query).await?
         };
         usage.embedding_tokens = (WordPiece::count(query) + SPECIALS) as u64;
         let embedded = clock.now();

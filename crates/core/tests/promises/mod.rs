@@ -94,7 +94,8 @@ fn fences_and_tables(text: &str) -> Vec<Range<usize>> {
         return blocks;
     }
     // Lone carriage returns end lines everywhere, which the parser does not see in all places.
-    let text = &text.replace("\r\n", "\0\0").replace('\r', "\n").replace("\0\0", "\r\n");
+    let lines: Vec<String> = text.split("\r\n").map(|line| line.replace('\r', "\n")).collect();
+    let text = &lines.join("\r\n");
     let mut depth = 0_usize;
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         if depth == 0
