@@ -173,7 +173,7 @@ pub struct AnswerSettings {
     pub top_k: usize,
     /// When no hit's calibrated relevance ([`Scores::relevance`](crate::search::Scores::relevance)) is as high, 0–1, the
     /// answer is "not found", without a model. 0 turns that off; so does a reranker without a calibration, and one that
-    /// failed.
+    /// failed. docs/evaluation.md has how many questions the default refuses rightly and wrongly.
     pub min_relevance: f32,
     /// Instructions put before everything else.
     pub system_prompt: String,
@@ -190,7 +190,7 @@ impl Default for AnswerSettings {
             max_tokens_limit: 4096,
             temperature: 0.2,
             top_k: 10,
-            min_relevance: 0.0,
+            min_relevance: 0.02,
             system_prompt: crate::prompt::SYSTEM.into(),
         }
     }
