@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ragflare_tests::{Case, Client, run};
 use serde_json::{Value, json};
 use shared::Twin;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use xtask::{Stack, StackOptions};
 
@@ -53,8 +53,36 @@ fn main() -> ExitCode {
         ("relevance is told by the reranker's calibration", relevance_is_told),
         ("a follow-up is searched for as one query", a_follow_up),
         ("hostile filters and queries", hostile_input),
+        ("`ragflare eval` ranks here as in its own process", both_engines_rank_the_same),
     ];
     run(World::start, cases)
+}
+
+/// The comparison is a test of the command line's; it needs this stack.
+fn both_engines_rank_the_same(world: &World) -> Result<()> {
+    let _turn = world.alone()?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "test",
+        "--profile",
+        "native",
+        "--package",
+        "ragflare",
+        "--test",
+        "deployment",
+        "--",
+        "--ignored",
+    ]);
+    cargo.env("RAGFLARE_URL", &world.stack.url).env("ADMIN_KEY", &world.stack.admin_key);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
+    ensure!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ensure!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    Ok(())
 }
 
 fn dead_vectors_hide_nothing(world: &World) -> Result<()> {
