@@ -51,7 +51,7 @@ impl Default for Config {
     /// The product's own, with the cross-encoder that the twin has, under its name and without a hurry.
     fn default() -> Self {
         let mut settings = Settings::default();
-        settings.search.rerank_model = RERANKER_FOLDER.to_owned();
+        RERANKER_FOLDER.clone_into(&mut settings.search.rerank_model);
         settings.search.rerank_timeout_ms = 60_000;
         Self { name: String::new(), settings, mode: Mode::default(), rerank: true, top_k: None }
     }
