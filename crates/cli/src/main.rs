@@ -6,7 +6,6 @@ mod engine;
 mod eval;
 mod metrics;
 mod places;
-mod prices;
 mod progress;
 mod report;
 mod run;

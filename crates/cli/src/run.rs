@@ -1,11 +1,11 @@
 //! `ragflare eval`: asks every configuration every question, and reports.
 
 use anyhow::{Context, Result};
+use ragflare_core::prices;
 use ragflare_core::search::SearchUsage;
 
 use crate::config::Config;
 use crate::engine::{Engine, STAGES, Stages};
-use crate::prices;
 use crate::progress::Progress;
 use crate::report::{Answerability, Asked, Comparison, Cost, Measured, SetReport, Spread};
 use crate::score::{Scorer, telling};
@@ -186,7 +186,7 @@ fn cost(config: &Config, usage: SearchUsage, questions: usize, corpus_tokens: u6
     let embedding = &config.settings.embedding.model;
     let per_question = |tokens: u64| tokens as f64 / questions.max(1) as f64;
     let neurons = |model: &str, tokens: u64| {
-        let neurons = prices::neurons(model, tokens);
+        let neurons = prices::neurons(model, tokens, 0);
         neurons.map(|neurons| neurons / questions.max(1) as f64)
     };
     let neurons_embed = neurons(embedding, usage.embedding_tokens);
@@ -195,6 +195,6 @@ fn cost(config: &Config, usage: SearchUsage, questions: usize, corpus_tokens: u6
         embedding_tokens: per_question(usage.embedding_tokens),
         rerank_tokens: per_question(usage.rerank_tokens),
         neurons: neurons_embed.zip(neurons_rerank).map(|(embed, rerank)| embed + rerank),
-        corpus_neurons: prices::neurons(embedding, corpus_tokens),
+        corpus_neurons: prices::neurons(embedding, corpus_tokens, 0),
     }
 }

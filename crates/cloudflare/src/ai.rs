@@ -40,6 +40,7 @@ mod call;
 mod delta;
 mod embeddings;
 mod error;
+mod external;
 mod generation;
 mod options;
 mod rerank;
@@ -57,6 +58,7 @@ pub use delta::{StreamDecoder, StreamEvent};
 pub use embeddings::{EMBED_BATCH, Embeddings, Pooling};
 pub use error::AiError;
 pub(crate) use error::shorten;
+pub use external::ExternalChat;
 pub use generation::{
     FinishReason, Generation, GenerationRequest, Message, ResponseFormat, Role, Tool, ToolCall, Usage,
 };

@@ -9,7 +9,8 @@ use ragflare_core::settings::{Field, FieldType, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
-use worker::{Env, Request};
+use std::rc::Rc;
+use worker::{Env, RateLimiter, Request};
 
 /// One invocation of a worker.
 #[derive(Clone, Debug)]
@@ -19,12 +20,18 @@ pub struct Invocation {
     /// Names this invocation in replies and logs.
     pub request_id: String,
     doors: Doors,
+    limiter: Option<Rc<RateLimiter>>,
     report: bool,
 }
 
+/// The binding that counts calls by key, if there is one.
+const RATE_LIMITER: &str = "RATE_LIMITER";
+/// The longer of the two periods that the binding can count over, in seconds.
+const RATE_PERIOD: u32 = 60;
+
 impl Invocation {
     /// From the worker's bindings and variables: `SETTINGS` ([`Settings`], an object or its text), `FILTER_FIELDS`
-    /// (`{name: type}`), `CONTEXT_TOKENS`, `MODEL_WINDOW`, the secret `ADMIN_KEY`; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
+    /// (`{name: type}`), `CONTEXT_TOKENS`, `MODEL_WINDOW`, the secret `ADMIN_KEY`; the rate limit `RATE_LIMITER`, if bound; in the twin's configuration also `ANONYMOUS_TENANT` and `LEDGER`.
     ///
     /// # Errors
     /// When the configuration is wrong, naming what and why.
@@ -39,6 +46,7 @@ impl Invocation {
             rag,
             request_id: ray.map_or_else(|| random(12), Ok)?,
             doors: Doors { admin_key: text(env, "ADMIN_KEY"), anonymous },
+            limiter: limiter(env)?.map(Rc::new),
             report: text(env, "LEDGER").is_some_and(|value| value == "1"),
         })
     }
@@ -48,23 +56,29 @@ impl Invocation {
         Keys::new(self.rag.platform().database().clone())
     }
 
-    /// Who calls, if they may.
+    /// Who calls, if they may, and not too often.
     ///
     /// # Errors
-    /// 401, 403.
+    /// 401, 403, 429.
     pub async fn authorize(&self, request: &Request, scope: Scope) -> Result<Access, ApiError> {
         let header = request.headers().get("authorization")?;
         let access =
             self.keys().access(header.as_deref(), &self.doors).await?.ok_or_else(ApiError::unauthorized)?;
-        if access.scopes.contains(&scope) {
-            return Ok(access);
+        if !access.scopes.contains(&scope) {
+            return Err(ApiError::forbidden(match scope {
+                Scope::Read => "read",
+                Scope::Write => "write",
+                Scope::Admin => "admin",
+            }));
         }
-        let name = match scope {
-            Scope::Read => "read",
-            Scope::Write => "write",
-            Scope::Admin => "admin",
-        };
-        Err(ApiError::forbidden(name))
+        if let Some(limiter) = &self.limiter
+            && !limiter.limit(access.caller.clone()).await?.success
+        {
+            let message = "this key was used too often in the last minute";
+            let error = ApiError::new(429, "rate_limit_exceeded", message);
+            return Err(ApiError { retry_after: Some(RATE_PERIOD), ..error });
+        }
+        Ok(access)
     }
 
     /// Prints what was spent, where the test harness reads it; does nothing in a deployment.
@@ -75,6 +89,11 @@ impl Invocation {
             worker::console_log!("ragflare-ledger {line}");
         }
     }
+}
+
+fn limiter(env: &Env) -> Result<Option<RateLimiter>, ApiError> {
+    let bound = js_sys::Reflect::has(env.as_ref(), &RATE_LIMITER.into()).unwrap_or(false);
+    Ok(if bound { Some(env.rate_limiter(RATE_LIMITER).map_err(misconfigured)?) } else { None })
 }
 
 fn settings(env: &Env) -> Result<Settings, ApiError> {

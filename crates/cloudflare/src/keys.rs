@@ -26,6 +26,8 @@ pub struct Access {
     pub scopes: Vec<Scope>,
     /// May act for every tenant: the `ADMIN_KEY`, or nobody's key where none is configured and that is allowed.
     pub operator: bool,
+    /// Under which name calls are counted: the key's id, `operator`, or `anonymous`.
+    pub caller: String,
 }
 
 /// A key as it is listed. The key itself is shown once, when it is made.
@@ -72,6 +74,7 @@ struct Row {
 
 #[derive(Deserialize)]
 struct Found {
+    id: Option<String>,
     tenant: Option<String>,
     scopes: Option<String>,
     any: u8,
@@ -103,24 +106,26 @@ impl Keys {
             && *hash == content_hash(admin.as_bytes())
         {
             let tenant = doors.anonymous.clone().map_or_else(|| Tenant::new("default"), Ok)?;
-            return Ok(Some(Access { tenant, scopes: ALL.to_vec(), operator: true }));
+            let caller = "operator".to_owned();
+            return Ok(Some(Access { tenant, scopes: ALL.to_vec(), operator: true, caller }));
         }
         let statement = Statement::new(
-            "SELECT k.tenant, k.scopes, EXISTS (SELECT 1 FROM keys) AS any \
+            "SELECT k.id, k.tenant, k.scopes, EXISTS (SELECT 1 FROM keys) AS any \
              FROM (SELECT 1) LEFT JOIN keys k ON k.hash = ?1 AND k.revoked_at IS NULL",
         );
         let found: Vec<Found> =
             self.database.all(statement.bind(hash.as_deref().unwrap_or_default())).await?;
         let Some(found) = found.into_iter().next() else { return Ok(None) };
-        if let (Some(tenant), Some(scopes)) = (found.tenant, found.scopes) {
+        if let (Some(caller), Some(tenant), Some(scopes)) = (found.id, found.tenant, found.scopes) {
             let scopes = serde_json::from_str(&scopes).map_err(|error| corrupt(&error))?;
-            return Ok(Some(Access { tenant: Tenant::new(tenant)?, scopes, operator: false }));
+            return Ok(Some(Access { tenant: Tenant::new(tenant)?, scopes, operator: false, caller }));
         }
         let open = key.is_none() && found.any == 0;
         Ok(doors.anonymous.clone().filter(|_| open).map(|tenant| Access {
             tenant,
             scopes: ALL.to_vec(),
             operator: true,
+            caller: "anonymous".to_owned(),
         }))
     }
 

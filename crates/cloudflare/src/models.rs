@@ -1,7 +1,8 @@
 //! Workers AI behind core's model ports.
 
 use crate::ai::{
-    Ai, AiError, BatchState, FinishReason, GenerationRequest, GenerationStream, RetryClass, StreamEvent,
+    Ai, AiError, BatchState, ExternalChat, FinishReason, GenerationRequest, GenerationStream, RetryClass,
+    StreamEvent,
 };
 use crate::ai::{
     Embeddings as WireEmbeddings, Message as WireMessage, Pooling as WirePooling, Role as WireRole,
@@ -157,16 +158,22 @@ impl Reranker for AiReranker {
     }
 }
 
-/// The chat model.
+/// The chat models: those of Workers AI, and one of another service.
 #[derive(Clone, Debug)]
 pub struct AiGenerator {
     ai: Ai,
+    external: Option<(Rc<str>, ExternalChat)>,
 }
 
 impl AiGenerator {
     /// Over a client.
     pub fn new(ai: Ai) -> Self {
-        Self { ai }
+        Self { ai, external: None }
+    }
+
+    /// With a model of another service, asked when a prompt names it.
+    pub fn with_external(self, model: &str, chat: ExternalChat) -> Self {
+        Self { external: Some((model.into(), chat)), ..self }
     }
 }
 
@@ -221,9 +228,11 @@ impl TextGenerator for AiGenerator {
             .collect();
         let mut request = GenerationRequest::new(messages, prompt.max_tokens);
         request.temperature = Some(prompt.temperature);
-        let stream =
-            self.ai.stream(&prompt.model, &request).await.map_err(|error| fault("generator", &error))?;
-        Ok(Answers(stream))
+        let stream = match &self.external {
+            Some((model, chat)) if **model == prompt.model => chat.stream(model, &request).await,
+            _ => self.ai.stream(&prompt.model, &request).await,
+        };
+        stream.map(Answers).map_err(|error| fault("generator", &error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! All ports over the bindings of one worker.
 
-use crate::ai::Ai;
+use crate::ai::{Ai, ExternalChat};
 use crate::d1::{D1Documents, D1Keywords, Database};
 use crate::ledger::Ledger;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
@@ -13,6 +13,9 @@ use ragflare_core::ports::{Clock, Ports};
 use ragflare_core::settings::Settings;
 use std::time::Duration;
 use worker::{Date, Delay, Env};
+
+/// The secret with the key of [`settings.answer.external`](ragflare_core::settings::External).
+const EXTERNAL_KEY: &str = "EXTERNAL_API_KEY";
 
 /// Names of the bindings, as in `wrangler.jsonc`.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +96,18 @@ impl Platform {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| problem(error.to_string()))?;
         let database = Database::from_env(env, bindings.database, ledger.clone())?;
+        let mut generator = AiGenerator::new(ai.clone());
+        if let Some(external) = &settings.answer.external {
+            let key = env.secret(EXTERNAL_KEY).ok().map(|key| key.to_string());
+            let chat = ExternalChat::new(&external.url, key, ledger.clone());
+            generator = generator.with_external(&external.model, chat);
+        }
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),
             vectors: VectorizeVectors::over(indexes),
             keywords: D1Keywords::new(database.clone()),
-            reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
-            generator: AiGenerator::new(ai),
+            reranker: AiReranker::new(ai, &settings.search.rerank_model),
+            generator,
             documents: D1Documents::new(database.clone()),
             objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),

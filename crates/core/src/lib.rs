@@ -18,6 +18,7 @@ pub mod language;
 pub mod models;
 pub mod pack;
 pub mod ports;
+pub mod prices;
 pub mod prompt;
 pub mod search;
 pub mod settings;

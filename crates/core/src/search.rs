@@ -9,7 +9,7 @@ use crate::fusion::fuse;
 use crate::ports::{Clock, Ports};
 use crate::settings::{Settings, within};
 use crate::tokens::WordPiece;
-use crate::{Error, Result, Tenant, language, models};
+use crate::{Error, Result, Tenant, language, models, prices};
 use retrieve::Found;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -153,7 +153,7 @@ pub struct Timings {
 }
 
 /// What a search used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SearchUsage {
     /// Tokens embedded, specials included.
@@ -164,6 +164,28 @@ pub struct SearchUsage {
     pub condense_prompt_tokens: u64,
     /// Tokens written for that.
     pub condense_completion_tokens: u64,
+    /// What all of it costs, estimated with [`crate::prices`]; absent when the price of a model that was asked is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neurons: Option<f64>,
+}
+
+impl SearchUsage {
+    /// Estimates the neurons of the tokens.
+    pub fn priced(self, settings: &Settings) -> Self {
+        let parts = [
+            (Some(&settings.embedding.model), self.embedding_tokens, 0),
+            (Some(&settings.search.rerank_model), self.rerank_tokens, 0),
+            (
+                settings.search.condense_model.as_ref(),
+                self.condense_prompt_tokens,
+                self.condense_completion_tokens,
+            ),
+        ];
+        let asked = parts.into_iter().filter(|(_, read, written)| read + written > 0);
+        let neurons =
+            asked.map(|(model, read, written)| prices::neurons(model?, read, written)).sum::<Option<f64>>();
+        Self { neurons, ..self }
+    }
 }
 
 /// The reply to a search.
@@ -222,7 +244,7 @@ impl<'a, P: Ports> Searcher<'a, P> {
         hits.truncate(request.top_k);
         timings_ms.rerank = finished.saturating_sub(retrieved);
         timings_ms.total = finished.saturating_sub(started);
-        Ok(SearchResponse { hits, usage, timings_ms, degraded })
+        Ok(SearchResponse { hits, usage: usage.priced(self.settings), timings_ms, degraded })
     }
 
     fn check(&self, request: &SearchRequest) -> Result<Option<Filter>> {

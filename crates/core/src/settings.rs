@@ -151,6 +151,19 @@ impl Default for SearchSettings {
     }
 }
 
+/// A chat service with `OpenAI`'s interface: another provider, or a model server of one's own. Its key is a secret of the
+/// worker, not a setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct External {
+    /// What `/chat/completions` is put behind, `https://api.example/v1`; `http` for a server on this machine.
+    pub url: String,
+    /// The model's name there. In requests and replies of ours it is the name that stands here.
+    pub model: String,
+    /// Tokens of prompt and answer together that it takes.
+    pub window: usize,
+}
+
 /// How answers are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -159,6 +172,8 @@ pub struct AnswerSettings {
     pub model: String,
     /// Chat model to use when the first is out of service.
     pub fallback_model: String,
+    /// A service of another kind that answers when neither of the two does.
+    pub external: Option<External>,
     /// Tokens of prompt and answer together that the model takes; by [`crate::models`] when absent.
     pub window: Option<usize>,
     /// Tokens of sources put into the prompt at most (`cl100k_base`).
@@ -184,6 +199,7 @@ impl Default for AnswerSettings {
         Self {
             model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast".into(),
             fallback_model: "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into(),
+            external: None,
             window: None,
             context_tokens: 3000,
             max_tokens: 512,
@@ -234,6 +250,12 @@ impl Settings {
         within("search.rerank_weight", self.search.rerank_weight, 0.0..=1.0)?;
         within("search.rerank_timeout_ms", self.search.rerank_timeout_ms, 1..=60_000)?;
         within("search.condense_timeout_ms", self.search.condense_timeout_ms, 1..=60_000)?;
+        if let Some(external) = &self.answer.external {
+            let is_url = ["https://", "http://"].iter().any(|scheme| external.url.starts_with(scheme));
+            if !is_url || external.model.is_empty() {
+                return Err(Error::invalid("answer.external", "needs a `url` with https:// and a `model`"));
+            }
+        }
         within("answer.min_relevance", self.answer.min_relevance, 0.0..=1.0)?;
         within("answer.max_tokens_limit", self.answer.max_tokens_limit, 1..=16_384)?;
         within("answer.max_tokens", self.answer.max_tokens, 1..=self.answer.max_tokens_limit)?;

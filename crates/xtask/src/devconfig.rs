@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 /// The plugin's name, in `worker/dev-plugin`.
 const PLUGIN: &str = "ragflare-twin";
+/// A variable with calls a minute; without it a laptop's owner may call as often as they like.
+const RATE_LIMIT: &str = "RATE_LIMIT";
 /// What has no meaning on a laptop, or would reach for an account.
 const DROPPED: &[&str] = &[
     "$schema",
@@ -139,6 +141,15 @@ impl Production {
                 database.insert("migrations_dir".into(), text(&migrations));
             }
         }
+        match vars.get(RATE_LIMIT) {
+            None => drop(config.remove("ratelimits")),
+            Some(limit) => {
+                let limit: u32 = limit.parse().with_context(|| format!("{RATE_LIMIT} is `{limit}`"))?;
+                for limiter in list_mut(&mut config, "ratelimits") {
+                    limiter.insert("simple".into(), json!({ "limit": limit, "period": 60 }));
+                }
+            }
+        }
         let all_vars = config.entry("vars").or_insert_with(|| json!({}));
         let all_vars = all_vars.as_object_mut().context("vars must be an object")?;
         all_vars.extend(vars.iter().map(|(name, value)| (name.clone(), value.clone().into())));
@@ -194,6 +205,7 @@ mod tests {
         "d1_databases": [{ "binding": "DB", "database_name": "ragflare", "database_id": "…" }],
         "r2_buckets": [{ "binding": "BUCKET", "bucket_name": "docs" }],
         "assets": { "directory": "../web" },
+        "ratelimits": [{ "name": "LIMITER", "namespace_id": "1", "simple": { "limit": 600, "period": 60 } }],
         "vars": { "CHUNK_TOKENS": "300", "N": 3, },
     }"#;
 
@@ -222,6 +234,15 @@ mod tests {
         assert_eq!(dev["d1_databases"][0]["database_id"], "local-ragflare");
         assert_eq!(dev["vars"], json!({ "CHUNK_TOKENS": "300", "N": "4", "LEDGER": "1" }));
         assert_eq!(dev["r2_buckets"], json!([{ "binding": "BUCKET", "bucket_name": "docs" }]));
+    }
+
+    #[test]
+    fn calls_are_limited_when_asked_for_only() {
+        let dev = |vars: &BTreeMap<String, String>| production().development(Path::new("/p"), vars);
+        assert!(dev(&BTreeMap::new()).unwrap().get("ratelimits").is_none());
+        let limited = dev(&BTreeMap::from([("RATE_LIMIT".to_owned(), "3".to_owned())])).unwrap();
+        assert_eq!(limited["ratelimits"][0]["simple"], json!({ "limit": 3, "period": 60 }));
+        assert!(dev(&BTreeMap::from([("RATE_LIMIT".to_owned(), "often".to_owned())])).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Comparison, Measured, SetReport};
-use crate::prices::DOLLARS_PER_THOUSAND;
+use ragflare_core::prices::dollars;
 
 /// All sets.
 pub(crate) fn markdown(reports: &[SetReport]) -> String {
@@ -120,7 +120,7 @@ fn stages(report: &SetReport) -> String {
             format!("{:.0}", cost.embedding_tokens),
             format!("{:.0}", cost.rerank_tokens),
             neurons.map_or("?".into(), |neurons| format!("{neurons:.3}")),
-            neurons.map_or("?".into(), |neurons| format!("{:.4}", neurons * DOLLARS_PER_THOUSAND)),
+            neurons.map_or("?".into(), |neurons| format!("{:.4}", dollars(neurons * 1000.0))),
         ];
         let cells = config.stages.iter().map(|(_, spread)| match spread.p95 {
             0.0 => "–".to_owned(),

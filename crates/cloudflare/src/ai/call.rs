@@ -57,17 +57,7 @@ impl Call<'_> {
                      object at the same time can cause this, since its options are shared"
                     .into(),
         })?;
-        let header = |name| response.headers().get(name).ok().flatten().filter(|value| !value.is_empty());
-        let (request_id, gateway_log_id) = (header("cf-ai-req-id"), header("cf-aig-log-id"));
-        let status = response.status();
-        let succeeded = response.ok();
-        let reply = Reply { response, abort, signal: self.signal.cloned(), request_id, gateway_log_id };
-        if succeeded {
-            return Ok(reply);
-        }
-        let request_id = reply.request_id.clone();
-        let body = reply.text().await?;
-        Err(AiError::from_reply(status, &body, request_id))
+        Reply { abort, signal: self.signal.cloned(), ..Reply::new(response) }.checked().await
     }
 
     fn failure(&self, binding: &Binding, error: &JsValue) -> AiError {
@@ -79,6 +69,23 @@ impl Call<'_> {
 }
 
 impl Reply {
+    /// Not yet guarded against being dropped.
+    pub(super) fn new(response: Response) -> Self {
+        let header = |name| response.headers().get(name).ok().flatten().filter(|value| !value.is_empty());
+        let (request_id, gateway_log_id) = (header("cf-ai-req-id"), header("cf-aig-log-id"));
+        Self { response, abort: AbortOnDrop(None), signal: None, request_id, gateway_log_id }
+    }
+
+    /// An error status is read into its error.
+    pub(super) async fn checked(self) -> Result<Self, AiError> {
+        if self.response.ok() {
+            return Ok(self);
+        }
+        let (status, request_id) = (self.response.status(), self.request_id.clone());
+        let body = self.text().await?;
+        Err(AiError::from_reply(status, &body, request_id))
+    }
+
     /// Whether the body is JSON rather than a stream.
     pub(super) fn is_json(&self) -> bool {
         let kind = self.response.headers().get("content-type").ok().flatten();
