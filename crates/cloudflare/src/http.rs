@@ -1,5 +1,6 @@
 //! What every route answers with when it can't do what was asked: `{error: {type, code, message, param?}, request_id}`.
 
+use crate::budget::TODAY;
 use ragflare_core::{Error, Retry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -119,6 +120,11 @@ impl From<Error> for ApiError {
             Error::Fingerprint { .. } => Self::new(409, "embedding_settings_changed", message),
             Error::Precondition { .. } => Self::new(412, "precondition_failed", message),
             Error::Full { .. } => Self::new(507, "database_full", message),
+            Error::Budget { what: TODAY, .. } => Self {
+                retry_after: Some(seconds_to_midnight()),
+                ..Self::new(429, "daily_limit_exceeded", message)
+            },
+            Error::Budget { .. } => Self::new(400, "request_limit_exceeded", message),
             Error::TooLong { .. } => Self::new(400, "context_length_exceeded", message),
             _ => Self::new(500, "internal", message),
         }

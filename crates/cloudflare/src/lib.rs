@@ -2,6 +2,7 @@
 //! an AI binding without options), D1, R2 and Queues behind core's ports, and [`Ragflare`], which puts them together.
 
 pub mod ai;
+mod budget;
 pub mod cors;
 pub mod d1;
 pub mod http;

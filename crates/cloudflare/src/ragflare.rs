@@ -1,5 +1,6 @@
 //! Ingest, search, answer: the whole of Ragflare for a worker of one's own.
 
+use crate::budget::{self, Budget};
 use crate::ledger::Ledger;
 use crate::platform::{Bindings, Platform};
 use futures::{Stream, StreamExt};
@@ -158,17 +159,29 @@ impl Ragflare {
     /// Finds passages.
     ///
     /// # Errors
-    /// As [`Searcher::search`].
+    /// As [`Searcher::search`]; [`Error::Budget`].
     pub async fn search(&self, tenant: &Tenant, request: &SearchRequest) -> Result<SearchResponse> {
-        Searcher::new(&*self.platform, &self.settings).search(tenant, request).await
+        let budget = self.budget();
+        budget.check(tenant).await?;
+        let found = Searcher::new(&*self.platform, &self.settings).search(tenant, request).await?;
+        budget.spend(tenant, found.usage.neurons.unwrap_or(0.0)).await?;
+        Ok(found)
     }
 
     /// Finds and packs what an answer needs; the model is not asked yet.
     ///
     /// # Errors
-    /// As [`answer::prepare`].
+    /// As [`answer::prepare`]; [`Error::Budget`].
     pub async fn prepare(&self, tenant: &Tenant, request: &AnswerRequest) -> Result<Prepared> {
-        answer::prepare(&*self.platform, &self.settings, tenant, request).await
+        let budget = self.budget();
+        budget.check(tenant).await?;
+        let prepared = answer::prepare(&*self.platform, &self.settings, tenant, request).await?;
+        let searched = prepared.usage.neurons.unwrap_or(0.0);
+        if let Err(error) = budget.reserve(tenant, searched + budget::room(&prepared)).await {
+            budget.spend(tenant, searched).await?;
+            return Err(error);
+        }
+        Ok(prepared)
     }
 
     /// Streams an answer that was prepared.
@@ -177,7 +190,35 @@ impl Ragflare {
         tenant: &Tenant,
         prepared: Prepared,
     ) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
-        answer::stream(self.platform.clone(), self.settings.clone(), tenant.clone(), prepared)
+        let (budget, reserved) = (self.budget(), budget::room(&prepared));
+        let (cost, paying) = (budget::cost(&prepared), tenant.clone());
+        let events = answer::stream(self.platform.clone(), self.settings.clone(), tenant.clone(), prepared);
+        // What was reserved and not used is given back, once; all of it stays spent when nobody waits for the end.
+        let mut open = true;
+        events
+            .then(move |event| {
+                let unused = match &event {
+                    AnswerEvent::Usage(usage) if open => reserved - cost(usage),
+                    AnswerEvent::Error(_) if open => reserved,
+                    _ => 0.0,
+                };
+                open &= matches!(
+                    event,
+                    AnswerEvent::Sources(_) | AnswerEvent::Delta(_) | AnswerEvent::Citation(_)
+                );
+                let (budget, tenant) = (budget.clone(), paying.clone());
+                async move {
+                    if budget.spend(&tenant, -unused).await.is_err() {
+                        worker::console_error!("{unused} unused neurons were not given back");
+                    }
+                    event
+                }
+            })
+            .boxed_local()
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::new(self.platform.database().clone(), self.settings.limits.clone())
     }
 
     /// Answers a question, all at once.

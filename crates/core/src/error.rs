@@ -88,6 +88,16 @@ pub enum Error {
         /// Tokens of the window that are not reserved.
         available: usize,
     },
+    /// A request would cost more than the settings allow.
+    #[error("this would cost up to {needed:.1} neurons; {allowed:.1} are left for {what}")]
+    Budget {
+        /// What the limit is for: `one request` or `today`.
+        what: &'static str,
+        /// Neurons, its whole answer room counted.
+        needed: f64,
+        /// Neurons left.
+        allowed: f64,
+    },
 }
 
 impl Error {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub search: SearchSettings,
     /// How answers are made.
     pub answer: AnswerSettings,
+    /// What a tenant may spend.
+    pub limits: Limits,
     /// Metadata fields that filters may use.
     pub fields: Vec<Field>,
 }
@@ -212,6 +214,17 @@ impl Default for AnswerSettings {
     }
 }
 
+/// What searches and answers may cost, in neurons by [`crate::prices`]; a model without a known price costs nothing here.
+/// Uploads are not counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The most that one answer may cost, its whole answer room counted.
+    pub neurons_per_request: Option<f64>,
+    /// The most that a tenant may spend in a day (UTC).
+    pub neurons_per_day: Option<f64>,
+}
+
 /// The type of a declared metadata field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -254,6 +267,14 @@ impl Settings {
             let is_url = ["https://", "http://"].iter().any(|scheme| external.url.starts_with(scheme));
             if !is_url || external.model.is_empty() {
                 return Err(Error::invalid("answer.external", "needs a `url` with https:// and a `model`"));
+            }
+        }
+        for (name, limit) in [
+            ("limits.neurons_per_request", self.limits.neurons_per_request),
+            ("limits.neurons_per_day", self.limits.neurons_per_day),
+        ] {
+            if limit.is_some_and(|limit| !(limit > 0.0 && limit.is_finite())) {
+                return Err(Error::invalid(name, "must be more than 0"));
             }
         }
         within("answer.min_relevance", self.answer.min_relevance, 0.0..=1.0)?;

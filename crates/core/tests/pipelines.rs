@@ -308,6 +308,26 @@ fn new_chunks_cost_no_more_calls_than_they_must_however_they_lie_in_documents() 
 }
 
 #[test]
+fn texts_that_repeat_themselves_hold_no_more_back_than_can_be_written_at_the_end() {
+    let world = World::new();
+    // Fewer different texts than a call takes: they alone would never be sent before the end.
+    let text = sections(90, None).repeat(60);
+    world.register("a", text.as_bytes(), "text/markdown", Metadata::new());
+    let (taken, held) = (Cell::new(0), Cell::new(0));
+    let go_on = || {
+        taken.set(taken.get() + 1);
+        if world.ports.embedder.calls.borrow().is_empty() {
+            held.set(taken.get());
+        }
+        true
+    };
+    let outcomes = block_on(world.ingest().process(&world.tenant, &[(document("a"), 1)], &go_on));
+    assert_eq!(outcomes, [Ok(Outcome::Served)]);
+    assert!(taken.get() >= 54 && held.get() <= 24 + 8, "{} of {} parts held back", held.get(), taken.get());
+    assert_eq!(world.embedded(), 90);
+}
+
+#[test]
 fn one_changed_section_of_many_costs_one_chunk() {
     let world = World::new();
     world.put("a", &sections(250, None));

@@ -15,6 +15,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Parts held back before what is ready is written.
 const PARTS: usize = 8;
+/// Chunks of parts held back at most. Where texts repeat themselves it takes many parts until a call is full; an invocation
+/// that is told to stop must still be able to write all that it holds, in 200 statements.
+const HELD: usize = 24 * super::PART_CHUNKS;
 /// How often vectors to be copied are looked for in vain before their texts are embedded: some ten minutes.
 const COPY_PATIENCE: u32 = 6;
 /// How often texts that were handed in are asked for in vain before they are embedded at once: some two hours.
@@ -47,7 +50,8 @@ struct Filling {
 }
 
 /// Parts on their way, of documents of one tenant that are embedded alike. Texts are embedded in the order they come in,
-/// as many at a time as a call takes, so that n new chunks cost ⌈n / 100⌉ calls however they lie in parts and documents.
+/// as many at a time as a call takes, so that n new chunks cost ⌈n / 100⌉ calls however they lie in parts and documents,
+/// unless they are fewer than 100 among [`HELD`].
 pub(super) struct Batch<'p, P: Ports> {
     ports: &'p P,
     settings: &'p Settings,
@@ -197,8 +201,10 @@ impl<'p, P: Ports> Batch<'p, P> {
     }
 
     async fn work<O>(&mut self, open: &mut [Open<'_, O>], all: bool) {
+        let held: usize = self.parts.iter().map(|filling| filling.part.chunks.len()).sum();
+        let at_once = all || held >= HELD;
         while self.halted.is_none()
-            && (self.texts.len() >= P::Embedder::BATCH || (all && !self.texts.is_empty()))
+            && (self.texts.len() >= P::Embedder::BATCH || (at_once && !self.texts.is_empty()))
         {
             self.embed(open).await;
             if self.made.len() + P::Embedder::BATCH > P::Vectors::BATCH {
