@@ -464,8 +464,8 @@ fn thirty_megabytes(world: &World) -> Result<()> {
     let query: String = last.split(' ').take(20).collect::<Vec<_>>().join(" ");
     for mode in ["keyword", "vector"] {
         let hits = client.search(&json!({"query": query, "mode": mode, "top_k": 3}))?;
-        let found = hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains(last)));
-        ensure!(found, "{mode}: {hits:?}");
+        let found = hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains(&query)));
+        ensure!(found, "{mode}: `{query}` in {hits:?}");
     }
     ensure!(client.get("/v1/documents/book.md/text")?.text() == text);
     audit(&site.admin)?;

@@ -52,8 +52,8 @@ pub(crate) struct Eval {
     /// the earlier
     #[arg(long)]
     pub ablation: bool,
-    /// Below this score a question counts as refused (sets with unanswerable questions)
-    #[arg(long, default_value_t = 0.5, value_name = "SCORE")]
+    /// Below this score a question counts as refused (sets with unanswerable questions); the product's is 0.02
+    #[arg(long, default_value_t = 0.02, value_parser = share, value_name = "SCORE")]
     pub threshold: f64,
     /// Write everything, each question included, as JSON
     #[arg(long, value_name = "FILE")]
@@ -146,6 +146,12 @@ impl Asking {
         }
         Ok(config)
     }
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("must be from 0 to 1".to_owned()) }
 }
 
 const EVAL_HELP: &str = "\

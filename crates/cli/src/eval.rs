@@ -12,7 +12,7 @@ use crate::engine::http::Http;
 use crate::engine::models::Models;
 use crate::engine::native::Native;
 use crate::sets::Reading;
-use crate::{places, report, run, sets};
+use crate::{places, print, report, run, sets};
 
 /// Measures, prints the tables and writes the files.
 pub(crate) fn run(arguments: &Eval) -> Result<()> {
@@ -28,6 +28,11 @@ pub(crate) fn run(arguments: &Eval) -> Result<()> {
         all.extend(sets::read(path, arguments.format, reading)?);
     }
     let Plan { configs, compare } = plan(arguments)?;
+    // The same goes for where the results are to go.
+    for path in [&arguments.markdown, &arguments.json].into_iter().flatten() {
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        file.with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let mut models = None;
     let mut engine: Box<dyn Engine> = if let Some(url) = &arguments.target.url {
         Box::new(Http::new(url, &arguments.target)?)
@@ -45,7 +50,7 @@ pub(crate) fn run(arguments: &Eval) -> Result<()> {
     let mut reports = Vec::new();
     for set in &all {
         let report = run::set(engine.as_mut(), set, &configs, &compare, arguments.threshold)?;
-        print!("{}", report::markdown(std::slice::from_ref(&report)));
+        print(&report::markdown(std::slice::from_ref(&report)));
         reports.push(report);
     }
     if let Some(path) = &arguments.markdown {

@@ -21,6 +21,12 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 
+/// Writes to standard output. Nobody reads on after `| head`: that is no failure.
+pub(crate) fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Eval(arguments) => eval::run(&arguments),

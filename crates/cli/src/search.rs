@@ -16,8 +16,8 @@ use crate::engine::Engine;
 use crate::engine::http::Http;
 use crate::engine::models::Models;
 use crate::engine::native::Native;
-use crate::places;
 use crate::sets::{Document, Set};
+use crate::{places, print};
 
 /// Hits when not said.
 const HITS: usize = 10;
@@ -42,9 +42,9 @@ pub(crate) fn run(arguments: &Search) -> Result<()> {
     };
     let response = engine.search(&config, &request)?.response;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&response)?);
+        print(&format!("{}\n", serde_json::to_string_pretty(&response)?));
     } else {
-        print!("{}", shown(&response));
+        print(&shown(&response));
     }
     Ok(())
 }

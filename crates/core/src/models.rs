@@ -1,5 +1,7 @@
 //! What is known of models, by name, in one dated place: windows of chat models, and how rerankers read and score.
 
+use serde::{Deserialize, Serialize};
+
 /// As of 2026-11-21, tokens of prompt and answer together. `llama-3.3-70b-instruct-fp8-fast` is documented with 24,000;
 /// for `llama-3.1-8b-instruct-fp8-fast` no figure was confirmed, so it is taken to be the same.
 const WINDOWS: [(&str, usize); 2] = [
@@ -53,7 +55,8 @@ pub enum Scale {
 }
 
 /// `1 / (1 + e^-(scale · logit + offset))` is the probability that a passage answers the query.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// Factor of the logit.
     pub scale: f32,

@@ -298,7 +298,7 @@ impl<'a, P: Ports> Searcher<'a, P> {
         };
         let vector_scores: HashMap<i64, f32> = vector_leg.iter().copied().collect();
         let keyword_scores: HashMap<i64, f32> = keyword_leg.iter().copied().collect();
-        fuse(&vector_leg, &keyword_leg, weight)
+        fuse(&vector_leg, &keyword_leg, weight, self.settings.search.candidates)
             .into_iter()
             .filter_map(|(row, score)| {
                 let chunk = by_row.get(&row)?;

@@ -2,6 +2,7 @@
 
 use crate::chunk::ChunkSettings;
 use crate::identity::{Fingerprint, digest, short};
+use crate::models::Calibration;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -127,6 +128,9 @@ pub struct SearchSettings {
     pub rerank_weight: f32,
     /// Whether the cross-encoder reads title and headings before the passage.
     pub rerank_headings: bool,
+    /// From its logits to the probability that a passage answers; by [`crate::models`] when absent. A model that has none
+    /// ranks with half the weight and tells no relevance.
+    pub rerank_calibration: Option<Calibration>,
     /// How long the cross-encoder may take, 1–60,000 ms; after that the fused order stands.
     pub rerank_timeout_ms: u32,
     /// Chat model that makes one query out of a follow-up question and the conversation before it; `null` turns that off.
@@ -138,13 +142,14 @@ pub struct SearchSettings {
 impl Default for SearchSettings {
     fn default() -> Self {
         Self {
-            candidates: 50,
+            candidates: 100,
             vector_weight: 0.45,
             foreign_vector_weight: 0.2,
             rerank_model: "@cf/baai/bge-reranker-base".into(),
             rerank_candidates: 20,
             rerank_weight: 0.2,
             rerank_headings: false,
+            rerank_calibration: None,
             rerank_timeout_ms: 2000,
             // Costs per token what the 3B model costs (prices of 2026-08-28), and needs no second licence.
             condense_model: Some("@cf/meta/llama-3.1-8b-instruct-fp8-fast".into()),

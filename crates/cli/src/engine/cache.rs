@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -106,16 +107,20 @@ impl Cache {
         let deadline = Instant::now() + PATIENCE;
         let mut renewed = false;
         loop {
-            let fault = match Database::create(path) {
-                Ok(database) => match work(&database) {
-                    Ok(done) => return Ok(Some(done)),
-                    Err(error) => error,
-                },
-                Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+            // Some damage makes redb panic instead of saying so.
+            let tried = catch_unwind(AssertUnwindSafe(|| match Database::create(path) {
+                Ok(database) => work(&database).map(Some),
+                Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => Ok(None),
+                Err(error) => Err(error.into()),
+            }));
+            let fault = match tried {
+                Ok(Ok(Some(done))) => return Ok(Some(done)),
+                Ok(Ok(None)) => {
                     std::thread::sleep(Duration::from_millis(20));
                     continue;
                 }
-                Err(error) => error.into(),
+                Ok(Err(error)) => error,
+                Err(_) => redb::Error::Corrupted("its structure makes no sense".to_owned()),
             };
             if renewed || !is_damage(&fault) {
                 bail!(

@@ -31,7 +31,8 @@ impl<P: Ports> Searcher<'_, P> {
         if seen == 0 {
             return;
         }
-        let model = models::reranker(&settings.rerank_model);
+        let mut model = models::reranker(&settings.rerank_model);
+        model.calibration = settings.rerank_calibration.or(model.calibration);
         if model.english && language::is_foreign(query) {
             return;
         }
