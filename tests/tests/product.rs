@@ -310,7 +310,7 @@ fn openai_shapes(world: &World) -> Result<()> {
     client.ingest("a.md", GUIDE)?;
     let mut body = question("Which oil does the lamp burn?");
     body["model"] = "gpt-9".into();
-    ensure!(client.post("/v1/chat/completions", &body)?.error(400)? == "invalid_value", "an allow-list");
+    ensure!(client.post("/v1/chat/completions", &body)?.error(404)? == "model_not_found", "an allow-list");
     body["model"] = "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into();
     let whole = client.post("/v1/chat/completions", &body)?.expect(200)?;
     ensure!(whole["object"] == "chat.completion" && whole["choices"][0]["message"]["role"] == "assistant");

@@ -4,7 +4,8 @@ use worker::{Env, Headers, Method, Request, Response, ResponseBuilder};
 
 /// What a page may send.
 const HEADERS: &str =
-    "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id";
+    "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id, \
+    mcp-method, mcp-name";
 /// What a page may read beside the usual.
 const EXPOSED: &str = "etag, retry-after, x-request-id, x-vercel-ai-ui-message-stream, mcp-session-id";
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
@@ -30,6 +31,11 @@ impl Cors {
         let list = env.var("CORS_ORIGINS").map(|list| list.to_string()).unwrap_or_default();
         let asks = headers.get("access-control-request-method")?.is_some();
         Ok(Self { allowed: allowed(&list, &origin), preflight: asks && request.method() == Method::Options })
+    }
+
+    /// Whether the request comes from a page of a listed origin.
+    pub fn allows(&self) -> bool {
+        self.allowed.is_some()
     }
 
     /// The reply to a browser that asks before it sends.

@@ -2,14 +2,16 @@
 //! they stream.
 
 mod condense;
+pub mod output;
 
-use crate::citations::{Checked, Citation, CitationFilter};
+use crate::citations::{Checked, Citation};
 use crate::pack::{Budget, pack};
 use crate::ports::{Clock, Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
 use crate::search::{Hit, MAX_QUERY_BYTES, SearchRequest, SearchUsage, Searcher, Timings};
 use crate::settings::{Settings, within};
 use crate::{Error, Result, Tenant, prompt};
 use futures::stream::{self, Stream, StreamExt};
+use output::Output;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -75,6 +77,43 @@ pub struct Source {
     /// The passage: a hit, or neighbouring hits in one.
     #[serde(flatten)]
     pub hit: Hit,
+    /// Where the passage jumps in the document: from each of these bytes of its text on it runs as the document does from the
+    /// byte beside it. Before the first, it runs as from the hit's start.
+    #[serde(skip)]
+    pub jumps: Vec<(usize, u64)>,
+}
+
+impl Source {
+    /// A hit as the only chunk of a source.
+    pub fn new(number: usize, hit: Hit) -> Self {
+        Self { number, chunk_ids: vec![hit.chunk_id.clone()], hit, jumps: Vec::new() }
+    }
+
+    /// The parts of the text that the document has without a jump, by their bytes.
+    pub fn exact_runs(&self) -> Vec<(usize, usize)> {
+        let starts = std::iter::once(0).chain(self.jumps.iter().map(|(at, _)| *at));
+        let ends = self.jumps.iter().map(|(at, _)| *at).chain([self.hit.text.len()]);
+        starts.zip(ends).collect()
+    }
+
+    /// Where a byte of the text is in the document's extracted text.
+    pub fn place(&self, at: usize) -> u64 {
+        let jump = self.jumps.iter().rfind(|(jump, _)| *jump <= at);
+        let (from, start) = jump.copied().unwrap_or((0, self.hit.start));
+        start + (at - from) as u64
+    }
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A model read sources and answered; what it says may still be that they do not tell.
+    #[default]
+    Answered,
+    /// The documents have nothing, or nothing as relevant as `answer.min_relevance` asks. No model was asked; the text says so
+    /// in the question's language.
+    NotFound,
 }
 
 /// One step of an answer. Every HTTP protocol is an encoder of these.
@@ -102,10 +141,16 @@ pub struct Ending {
     /// The model that answered; absent when nothing was found and none was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// What became of the question.
+    #[serde(default)]
+    pub outcome: Outcome,
     /// Sources that were cited, by number.
     pub cited: Vec<usize>,
-    /// Whether any source was found.
+    /// Whether the model was given any source; whether it made use of them is told by `cited` and `uncited`.
     pub grounded: bool,
+    /// Whether an answer was given from sources and cites none: nothing in it can be checked.
+    #[serde(default)]
+    pub uncited: bool,
     /// Stages that failed and were done without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
@@ -117,6 +162,8 @@ pub struct Prepared {
     /// What was searched for: the question, or what was made of it and the conversation. The model that answers reads the
     /// question itself.
     pub query: String,
+    /// The question.
+    pub question: String,
     /// The sources, numbered.
     pub sources: Vec<Source>,
     /// What the model is asked; `None` when nothing was found, or nothing as relevant as `answer.min_relevance` asks.
@@ -199,7 +246,7 @@ pub async fn prepare<P: Ports>(
     let mut system = answer.system_prompt.clone();
     for message in instructions {
         system.push_str("\n\n");
-        system.push_str(&message.content);
+        system.push_str(&prompt::data(&message.content));
     }
     let packed = pack(budget, &system, &history, question, &hits)?;
     if packed.history_dropped > 0 {
@@ -214,7 +261,12 @@ pub async fn prepare<P: Ports>(
         .sources
         .into_iter()
         .enumerate()
-        .map(|(at, source)| Source { number: at + 1, chunk_ids: source.chunk_ids, hit: source.hit })
+        .map(|(at, source)| Source {
+            number: at + 1,
+            chunk_ids: source.chunk_ids,
+            hit: source.hit,
+            jumps: source.jumps,
+        })
         .collect();
     let prompt = (!sources.is_empty()).then(|| Prompt {
         model: model.to_owned(),
@@ -222,7 +274,16 @@ pub async fn prepare<P: Ports>(
         max_tokens,
         temperature,
     });
-    Ok(Prepared { query, sources, prompt, prompt_tokens: packed.tokens, usage, timings_ms, degraded })
+    Ok(Prepared {
+        query,
+        question: question.clone(),
+        sources,
+        prompt,
+        prompt_tokens: packed.tokens,
+        usage,
+        timings_ms,
+        degraded,
+    })
 }
 
 /// Whether no hit is as relevant as asked. Of hits that nobody judged, nobody knows.
@@ -256,11 +317,14 @@ async fn open<P: Ports + 'static>(
         let ending = Ending {
             finish_reason: Finish::Stop,
             model: None,
+            outcome: Outcome::NotFound,
             cited: Vec::new(),
             grounded: false,
+            uncited: false,
             degraded: prepared.degraded,
         };
-        let events = [AnswerEvent::Delta(prompt::NOTHING_FOUND.into()), AnswerEvent::Done(ending)];
+        let text = prompt::nothing_found(&prepared.question);
+        let events = [AnswerEvent::Delta(text.into()), AnswerEvent::Done(ending)];
         return stream::iter(events).boxed_local();
     };
     let mut degraded = prepared.degraded;
@@ -279,16 +343,18 @@ async fn open<P: Ports + 'static>(
     match generated {
         Err(error) => stream::iter([AnswerEvent::Error(error)]).boxed_local(),
         Ok(generated) => {
-            let hits: Vec<Hit> = prepared.sources.into_iter().map(|source| source.hit).collect();
+            let instructions = prompt.messages.first().map_or("", |message| &message.content);
             let run = Run {
                 generated,
-                filter: CitationFilter::new(&hits),
+                output: Output::new(&prepared.sources, &prepared.question, instructions),
                 ready: VecDeque::new(),
                 ending: Ending {
                     finish_reason: Finish::Truncated,
                     model: Some(prompt.model),
+                    outcome: Outcome::Answered,
                     cited: Vec::new(),
                     grounded: true,
+                    uncited: false,
                     degraded,
                 },
                 max_tokens: prompt.max_tokens,
@@ -308,7 +374,7 @@ fn fits_fallback(settings: &Settings, prompt_tokens: usize, prompt: &Prompt) -> 
 /// A generation on its way to the reader.
 struct Run<S> {
     generated: S,
-    filter: CitationFilter,
+    output: Output,
     ready: VecDeque<AnswerEvent>,
     ending: Ending,
     max_tokens: u32,
@@ -327,7 +393,7 @@ impl<S: Stream<Item = Result<Generated>> + Unpin> Run<S> {
             }
             match self.generated.next().await {
                 Some(Ok(Generated::Delta(delta))) => {
-                    let steps = self.filter.push(&delta);
+                    let steps = self.output.push(&delta);
                     self.take(steps);
                 }
                 Some(Ok(Generated::Usage(usage))) => {
@@ -362,7 +428,9 @@ impl<S: Stream<Item = Result<Generated>> + Unpin> Run<S> {
 
     fn end(&mut self, error: Option<Error>) {
         self.ended = true;
-        self.ready.extend(self.filter.finish().map(AnswerEvent::Delta));
+        let steps = self.output.finish();
+        self.take(steps);
+        self.ending.uncited = self.ending.cited.is_empty();
         self.ready.push_back(match error {
             Some(error) => AnswerEvent::Error(error),
             None => AnswerEvent::Done(self.ending.clone()),

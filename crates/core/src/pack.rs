@@ -74,7 +74,7 @@ pub fn pack(
     let mut kept = history.len();
     let mut room = free / 2;
     while kept > 0 {
-        let size = MESSAGE_OVERHEAD + tokens::cl100k::count(&history[kept - 1].content);
+        let size = MESSAGE_OVERHEAD + tokens::cl100k::count(&prompt::data(&history[kept - 1].content));
         if size > room {
             break;
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /health` | models, indexes, delays |
 //! | `GET /stats`, `POST /stats/reset` | [`crate::stats::Counts`] |
+//! | `GET /prompts` | what chat models were asked since the last reset: the last 64, oldest first, as messages or as text |
 //! | `GET`, `PUT`, `DELETE /faults` | a list of [`crate::faults::Rule`] |
 //! | `PUT /mutation-delay` `{ms}` | how long writes stay invisible; `POST /flush` applies them at once |
 //! | `PUT /batch-delay` `{ms}` | how long asynchronous batches are not done, at least |
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::ai::inputs::Prompt;
 use crate::error::Error;
 use crate::faults::Rule;
 use crate::server::{Twin, json_reply};
@@ -35,6 +37,7 @@ pub fn routes() -> Router<Arc<Twin>> {
         .route("/control/health", get(health))
         .route("/control/stats", get(stats))
         .route("/control/stats/reset", post(reset_stats))
+        .route("/control/prompts", get(prompts))
         .route("/control/faults", get(get_faults).put(put_faults).delete(delete_faults))
         .route("/control/mutation-delay", put(put_delay))
         .route("/control/batch-delay", put(put_batch_delay))
@@ -70,6 +73,15 @@ async fn health(State(twin): State<Arc<Twin>>) -> Response {
 
 async fn stats(State(twin): State<Arc<Twin>>) -> Response {
     ok(&json!(twin.stats.get()))
+}
+
+async fn prompts(State(twin): State<Arc<Twin>>) -> Response {
+    let shown = |prompt: &Prompt| match prompt {
+        Prompt::Chat(messages) => json!(messages),
+        Prompt::Raw(text) => json!(text),
+    };
+    let prompts: Vec<Value> = twin.stats.prompts().iter().map(shown).collect();
+    ok(&json!({"prompts": prompts}))
 }
 
 async fn reset_stats(State(twin): State<Arc<Twin>>) -> Response {

@@ -106,6 +106,9 @@ pub enum Action {
     CutReply(bool),
     /// A chat answers exactly this; a stream is cut at random places, in the middle of lines and characters too.
     Answer(String),
+    /// A chat answers as a model that obeys whoever wrote the documents in its prompt, and worse
+    /// ([`crate::ai::obedience`]); cut like `answer`.
+    Obey(bool),
 }
 
 /// The error to answer with.
@@ -158,6 +161,7 @@ impl Action {
             Self::Disconnect(_) => "disconnect".to_owned(),
             Self::CutReply(_) => "cut_reply".to_owned(),
             Self::Answer(_) => "answer".to_owned(),
+            Self::Obey(_) => "obey".to_owned(),
         }
     }
 }
@@ -180,6 +184,8 @@ pub struct Plan {
     pub cut_reply: bool,
     /// See [`Action::Answer`], with a seed for the cuts.
     pub answer: Option<(String, u64)>,
+    /// See [`Action::Obey`], a seed for the cuts.
+    pub obey: Option<u64>,
 }
 
 impl Plan {
@@ -260,6 +266,7 @@ impl Faults {
                 Action::Disconnect(yes) => plan.disconnect = *yes,
                 Action::CutReply(yes) => plan.cut_reply = *yes,
                 Action::Answer(text) => plan.answer = Some((text.clone(), armed.random.random())),
+                Action::Obey(yes) => plan.obey = yes.then(|| armed.random.random()),
             }
             break;
         }

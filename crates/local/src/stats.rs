@@ -1,18 +1,23 @@
 //! What the twin was asked, for tests to look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::ai::inputs::Prompt;
 use crate::faults::{Call, Service};
+
+/// Chat prompts that are kept, the newest.
+const PROMPTS: usize = 64;
 
 /// Counters since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Stats {
     counts: Mutex<Counts>,
     embedding: Mutex<Embedding>,
+    prompts: Mutex<VecDeque<Prompt>>,
 }
 
 /// The time during which at least one embedding runs.
@@ -123,6 +128,19 @@ impl Stats {
         EmbeddingRuns(self)
     }
 
+    /// Keeps what a chat model was asked.
+    pub fn prompt(&self, prompt: &Prompt) {
+        let mut prompts = self.prompts.lock().unwrap_or_else(PoisonError::into_inner);
+        prompts.push_back(prompt.clone());
+        let surplus = prompts.len().saturating_sub(PROMPTS);
+        prompts.drain(..surplus);
+    }
+
+    /// What chat models were asked, oldest first; at most the last 64.
+    pub fn prompts(&self) -> Vec<Prompt> {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
     /// Changes counters.
     pub fn change(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
@@ -137,6 +155,7 @@ impl Stats {
     /// Sets all but the active generations to zero.
     pub fn reset(&self) {
         self.change(|c| *c = Counts { generations_active: c.generations_active, ..Counts::default() });
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut embedding = self.embedding();
         embedding.spent = Duration::ZERO;
         embedding.since = embedding.since.map(|_| Instant::now());

@@ -14,6 +14,7 @@
 pub mod backup;
 pub mod bench;
 pub mod build;
+pub mod clients;
 pub mod data;
 pub mod devconfig;
 pub mod group;

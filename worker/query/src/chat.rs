@@ -26,7 +26,7 @@ pub(crate) async fn answer(
     if asked.stream {
         let request_id = invocation.request_id.clone();
         let encode = move |event| encode(event, &query, &spent, &request_id);
-        return sse::reply(invocation, what.to_owned(), events, encode);
+        return sse::reply(invocation, request, what, events, encode);
     }
     let mut whole =
         json!({"query": query, "sources": [], "text": "", "citations": [], "usage": null, "done": null});

@@ -1,290 +1,93 @@
-//! `POST /v1/chat/completions` and `GET /v1/models`: `OpenAI`'s shapes.
+//! `OpenAI`'s protocol: chat completions, embeddings, models, and its errors.
 
-use crate::sse;
-use futures::StreamExt;
-use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Source};
-use ragflare_cloudflare::core::citations::Citation;
-use ragflare_cloudflare::core::ports::{Finish, Message, Role, Usage};
-use ragflare_cloudflare::core::{Error, Result as CoreResult};
-use ragflare_cloudflare::http::{ApiError, json, read_json};
+mod completions;
+mod embeddings;
+
+pub(crate) use completions::completions;
+pub(crate) use embeddings::embeddings;
+
+use ragflare_cloudflare::core::settings::Settings;
+use ragflare_cloudflare::http::{ApiError, json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use worker::{Request, Response};
+use worker::{Request, Response, ResponseBuilder};
 
-/// A request; fields of `OpenAI`'s that have no meaning here are ignored.
-#[derive(Deserialize)]
-struct Completion {
-    #[serde(default)]
-    model: String,
-    messages: Vec<WireMessage>,
-    #[serde(default)]
-    stream: bool,
-    max_tokens: Option<u32>,
-    max_completion_tokens: Option<u32>,
-    temperature: Option<f32>,
-    stream_options: Option<StreamOptions>,
-    n: Option<u32>,
-    tools: Option<Vec<Value>>,
-    response_format: Option<ResponseFormat>,
-    ragflare: Option<Extension>,
+/// Whether a path is one of `OpenAI`'s.
+pub(crate) fn speaks(path: &str) -> bool {
+    matches!(path, "/v1/chat/completions" | "/v1/embeddings" | "/v1/models")
+        || path.starts_with("/v1/models/")
 }
 
-#[derive(Deserialize)]
-struct WireMessage {
-    role: String,
-    content: Option<Content>,
+/// An error reply as their clients read it: `{error: {message, type, param, code}}`, none of them missing.
+pub(crate) fn failure(error: ApiError, request_id: &str) -> worker::Result<Response> {
+    let body = error_body(&error, request_id).to_string();
+    let reply = error.into_response(request_id)?;
+    let (status, headers) = (reply.status_code(), reply.headers().clone());
+    Ok(ResponseBuilder::new().with_status(status).with_headers(headers).fixed(body.into_bytes()))
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<ContentPart>),
+fn error_body(error: &ApiError, request_id: &str) -> Value {
+    json!({
+        "error": {
+            "message": error.message, "type": error.kind(), "param": error.param, "code": error.code,
+        },
+        "request_id": request_id,
+    })
 }
 
-#[derive(Deserialize)]
-struct ContentPart {
-    r#type: String,
-    #[serde(default)]
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Extension {
-    filter: Option<Value>,
-    top_k: Option<usize>,
-}
-
-impl WireMessage {
-    fn into_message(self) -> CoreResult<Message> {
-        let role = match self.role.as_str() {
-            "system" | "developer" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            other => return Err(Error::invalid("messages", format!("the role `{other}` is not known here"))),
-        };
-        let content = match self.content {
-            None => String::new(),
-            Some(Content::Text(text)) => text,
-            Some(Content::Parts(parts)) => parts
-                .into_iter()
-                .map(|part| match part.r#type.as_str() {
-                    "text" => Ok(part.text),
-                    other => {
-                        Err(Error::invalid("messages", format!("content of type `{other}` can't be read")))
-                    }
-                })
-                .collect::<CoreResult<Vec<String>>>()?
-                .join("\n"),
-        };
-        Ok(Message { role, content })
+/// The models that answer.
+fn chat_models(settings: &Settings) -> Vec<&str> {
+    let mut names = vec![settings.answer.model.as_str()];
+    if settings.answer.fallback_model != settings.answer.model {
+        names.push(&settings.answer.fallback_model);
     }
+    names
 }
 
-pub(crate) async fn completions(
+fn unknown_model(name: &str) -> ApiError {
+    let message = format!("there is no model `{name}` for this; GET /v1/models lists those there are");
+    ApiError { param: Some("model".into()), ..ApiError::new(404, "model_not_found", message) }
+}
+
+fn entries(settings: &Settings) -> Vec<Value> {
+    let entry = |name: &str, task: &str| {
+        json!({
+            "id": name, "object": "model", "created": 0, "owned_by": "cloudflare", "ragflare": {"task": task},
+        })
+    };
+    let mut all: Vec<Value> = chat_models(settings).into_iter().map(|name| entry(name, "chat")).collect();
+    all.push(entry(&settings.embedding.model, "embedding"));
+    all
+}
+
+/// `GET /v1/models`
+pub(crate) async fn models(
     invocation: Invocation,
-    request: &mut Request,
+    request: &Request,
     what: &str,
 ) -> Result<Response, ApiError> {
-    let access = invocation.authorize(request, Scope::Read).await?;
-    let asked: Completion = read_json(request).await?;
-    refuse_unsupported(&asked)?;
-    let messages: CoreResult<Vec<Message>> =
-        asked.messages.into_iter().map(WireMessage::into_message).collect();
-    let extension = asked.ragflare.unwrap_or_default();
-    let answer = AnswerRequest {
-        messages: messages?,
-        model: (!asked.model.is_empty()).then(|| asked.model.clone()),
-        filter: extension.filter,
-        top_k: extension.top_k,
-        max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
-        temperature: asked.temperature,
-        stream: asked.stream,
-    };
-    let prepared = invocation.rag.prepare(&access.tenant, &answer).await?;
-    let mut events = invocation.rag.stream(&access.tenant, prepared);
-    let model =
-        if asked.model.is_empty() { invocation.rag.settings().answer.model.clone() } else { asked.model };
-    let mut reply = Reply {
-        id: format!("chatcmpl-{}", invocation.request_id),
-        created: worker::Date::now().as_millis() / 1000,
-        model,
-        include_usage: asked.stream_options.is_some_and(|options| options.include_usage),
-        usage: Usage::default(),
-        text: String::new(),
-        opened: false,
-        annotations: Vec::new(),
-        sources: Vec::new(),
-        finish: "stop",
-        request_id: invocation.request_id.clone(),
-    };
-    if answer.stream {
-        return sse::reply(invocation, what.to_owned(), events, move |event| reply.encode(event));
-    }
-    while let Some(event) = events.next().await {
-        match event {
-            AnswerEvent::Error(error) => return Err(error.into()),
-            event => reply.take(event),
-        }
-    }
+    invocation.authorize(request, Scope::Read).await?;
     invocation.report(what);
-    json(200, &reply.whole())
+    json(200, &json!({"object": "list", "data": entries(invocation.rag.settings())}))
 }
 
-/// What would change the answer, but can't be had, is refused rather than ignored.
-fn refuse_unsupported(asked: &Completion) -> CoreResult<()> {
-    if asked.n.is_some_and(|n| n != 1) {
-        return Err(Error::invalid("n", "must be 1"));
-    }
-    if asked.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        return Err(Error::invalid("tools", "are not supported"));
-    }
-    match &asked.response_format {
-        Some(format) if format.r#type != "text" => {
-            Err(Error::invalid("response_format", format!("`{}` is not supported", format.r#type)))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn models(invocation: &Invocation) -> Result<Response, ApiError> {
-    let answer = &invocation.rag.settings().answer;
-    let mut names = vec![&answer.model];
-    if answer.fallback_model != answer.model {
-        names.push(&answer.fallback_model);
-    }
-    let data: Vec<Value> = names
-        .iter()
-        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "cloudflare"}))
-        .collect();
-    json(200, &json!({"object": "list", "data": data}))
-}
-
-/// What has been said so far.
-struct Reply {
-    id: String,
-    created: u64,
-    model: String,
-    include_usage: bool,
-    usage: Usage,
-    text: String,
-    opened: bool,
-    annotations: Vec<Value>,
-    sources: Vec<Source>,
-    finish: &'static str,
-    request_id: String,
-}
-
-impl Reply {
-    fn take(&mut self, event: AnswerEvent) {
-        match event {
-            AnswerEvent::Sources(sources) => self.sources = sources,
-            AnswerEvent::Delta(text) => self.text.push_str(&text),
-            AnswerEvent::Citation(citation) => {
-                let annotation = self.annotation(&citation);
-                self.annotations.push(annotation);
-            }
-            AnswerEvent::Usage(usage) => self.usage = usage,
-            AnswerEvent::Done(ending) => self.finish = finish(ending.finish_reason),
-            AnswerEvent::Error(_) => {}
-        }
-    }
-
-    /// The marker ends where the text stands now; indices count characters, as `OpenAI`'s do.
-    fn annotation(&self, citation: &Citation) -> Value {
-        let end = self.text.chars().count();
-        let title = self.sources.get(citation.source - 1).and_then(|source| source.hit.title.clone());
-        json!({"type": "url_citation", "url_citation": {
-            "start_index": end.saturating_sub(citation.marker.len()), "end_index": end,
-            "title": title.unwrap_or_else(|| citation.document_id.to_string()),
-            "url": format!("/v1/documents/{}/text", citation.document_id),
-            "ragflare": citation,
-        }})
-    }
-
-    fn encode(&mut self, event: AnswerEvent) -> String {
-        let opening = !std::mem::replace(&mut self.opened, true);
-        let mut out = String::new();
-        if opening {
-            out.push_str(&self.chunk(&json!({"role": "assistant", "content": ""}), None, None));
-        }
-        match event {
-            AnswerEvent::Sources(sources) => {
-                out.push_str(&self.chunk(&json!({}), None, Some(json!({"sources": sources}))));
-                self.sources = sources;
-            }
-            AnswerEvent::Delta(text) => {
-                out.push_str(&self.chunk(&json!({"content": text}), None, None));
-                self.text.push_str(&text);
-            }
-            AnswerEvent::Citation(citation) => {
-                let annotation = self.annotation(&citation);
-                out.push_str(&self.chunk(&json!({"annotations": [annotation]}), None, None));
-            }
-            AnswerEvent::Usage(usage) => self.usage = usage,
-            AnswerEvent::Done(ending) => {
-                let finish = finish(ending.finish_reason);
-                out.push_str(&self.chunk(&json!({}), Some(finish), Some(json!({"done": ending}))));
-                if self.include_usage {
-                    let mut last = self.frame("chat.completion.chunk");
-                    last["choices"] = json!([]);
-                    last["usage"] = json!(self.usage);
-                    out.push_str(&sse::plain(&last.to_string()));
-                }
-                out.push_str(&sse::plain("[DONE]"));
-            }
-            AnswerEvent::Error(error) => {
-                out.push_str(&sse::plain(&ApiError::from(error).to_json(&self.request_id)));
-                out.push_str(&sse::plain("[DONE]"));
-            }
-        }
-        out
-    }
-
-    fn frame(&self, object: &str) -> Value {
-        json!({"id": self.id, "object": object, "created": self.created, "model": self.model})
-    }
-
-    fn chunk(&self, delta: &Value, finish: Option<&str>, extension: Option<Value>) -> String {
-        let mut chunk = self.frame("chat.completion.chunk");
-        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
-        }
-        if let Some(extension) = extension {
-            chunk["ragflare"] = extension;
-        }
-        sse::plain(&chunk.to_string())
-    }
-
-    fn whole(&self) -> Value {
-        let mut whole = self.frame("chat.completion");
-        whole["choices"] = json!([{"index": 0, "finish_reason": self.finish, "logprobs": null, "message": {
-            "role": "assistant", "content": self.text, "refusal": null, "annotations": self.annotations,
-        }}]);
-        whole["usage"] = json!(self.usage);
-        whole["ragflare"] = json!({"sources": self.sources});
-        whole
-    }
-}
-
-fn finish(reason: Finish) -> &'static str {
-    match reason {
-        Finish::Stop => "stop",
-        Finish::Length | Finish::Truncated => "length",
+/// `GET /v1/models/{model}`; clients send the slashes of a name as `%2F`.
+pub(crate) async fn model(
+    invocation: Invocation,
+    request: &Request,
+    what: &str,
+    encoded: &str,
+) -> Result<Response, ApiError> {
+    invocation.authorize(request, Scope::Read).await?;
+    invocation.report(what);
+    let same = |entry: &Value| {
+        let name = entry["id"].as_str().unwrap_or_default();
+        let encode = |name: &str| name.replace('@', "%40").replace('/', "%2F");
+        encoded == name || encode(encoded).eq_ignore_ascii_case(&encode(name))
+    };
+    match entries(invocation.rag.settings()).into_iter().find(same) {
+        Some(entry) => json(200, &entry),
+        None => Err(unknown_model(encoded)),
     }
 }

@@ -22,15 +22,18 @@ pub struct Joined {
     /// `cl100k` tokens of it as it stands in the prompt, and one more, since tokens may form differently where two pieces
     /// meet.
     pub tokens: usize,
+    /// Where the text jumps in the document: from each of these bytes of the text on it runs as the document does from the
+    /// byte beside it.
+    pub jumps: Vec<(usize, u64)>,
     /// Position in the document of the last.
     last: Option<u32>,
 }
 
 impl Joined {
-    fn new(hit: Hit, chunk_ids: Vec<String>, last: Option<u32>) -> Self {
+    fn new(hit: Hit, chunk_ids: Vec<String>, jumps: Vec<(usize, u64)>, last: Option<u32>) -> Self {
         // The number's length is all one to the count: up to three digits are a token.
         let tokens = tokens::cl100k::count(&prompt::source(1, &hit)) + 1;
-        Self { hit, chunk_ids, tokens, last }
+        Self { hit, chunk_ids, tokens, jumps, last }
     }
 }
 
@@ -39,7 +42,7 @@ impl Joined {
 pub(super) fn add(sources: &[Joined], hit: &Hit) -> Vec<Joined> {
     let mut sources = sources.to_vec();
     let mut place = sources.len();
-    let mut added = Joined::new(hit.clone(), vec![hit.chunk_id.clone()], ordinal(&hit.chunk_id));
+    let mut added = Joined::new(hit.clone(), vec![hit.chunk_id.clone()], Vec::new(), ordinal(&hit.chunk_id));
     // It may have a neighbour on either side.
     while let Some((at, both)) =
         sources.iter().enumerate().find_map(|(at, source)| Some((at, joined(source, &added)?)))
@@ -74,22 +77,36 @@ fn joined(one: &Joined, other: &Joined) -> Option<Joined> {
     if left.document_id != right.document_id || !(right.start <= left.end || follows) {
         return None;
     }
-    let mut text = left.text.clone();
+    let (mut text, mut jumps) = (left.text.clone(), first.jumps.clone());
+    // Where the second's text, without so many bytes of its beginning, goes on.
+    let mut go_on = |at: usize, without: usize| {
+        let before = second.jumps.iter().rfind(|(jump, _)| *jump <= without).copied();
+        let (jump, start) = before.unwrap_or((0, right.start));
+        jumps.push((at, start + (without - jump) as u64));
+        let later = second.jumps.iter().filter(|(jump, _)| *jump > without);
+        jumps.extend(later.map(|(jump, start)| (at + jump - without, *start)));
+    };
     if let Some(gap) = right.start.checked_sub(left.end) {
         text.push_str(["", "\n", "\n\n"][gap.min(2) as usize]);
+        if gap > 0 || !second.jumps.is_empty() {
+            go_on(text.len(), 0);
+        }
         text.push_str(&right.text);
     } else {
         // Both have these bytes. That they are the same is checked, not believed.
         let from = usize::try_from(right.start - left.start).ok()?;
         let shared = left.text.get(from..)?;
         let rest = right.text.strip_prefix(shared).or(shared.starts_with(&right.text).then_some(""))?;
+        if !rest.is_empty() && !second.jumps.is_empty() {
+            go_on(text.len(), shared.len());
+        }
         text.push_str(rest);
     }
     let best = if one.hit.score >= other.hit.score { &one.hit } else { &other.hit };
     let end = left.end.max(right.end);
     let hit = Hit { text, end, score: best.score, scores: best.scores, ..left.clone() };
     let chunk_ids = first.chunk_ids.iter().chain(&second.chunk_ids).cloned().collect();
-    Some(Joined::new(hit, chunk_ids, first.last.max(second.last)))
+    Some(Joined::new(hit, chunk_ids, jumps, first.last.max(second.last)))
 }
 
 /// Whether a text says nothing that another has not said: nine tenths of its runs of five words are in the other, and so is

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::inputs::{ChatInput, Prompt};
+use super::obedience;
 use super::sse::{self, Usage};
 use super::wire::{AiError, CODE_CAPACITY};
 use crate::error::Error;
@@ -54,7 +55,9 @@ pub(super) async fn answer(
         Prompt::Raw(text) => model.encode_raw(text)?,
     };
     model.check_window(tokens.len(), input.options.max_tokens)?;
-    if let Some((text, seed)) = &plan.answer {
+    twin.stats.prompt(&input.prompt);
+    let obedient = plan.obey.map(|seed| (obedience::answer(&input.prompt), seed));
+    if let Some((text, seed)) = plan.answer.as_ref().or(obedient.as_ref()) {
         let usage = Usage::new(tokens.len(), model.encode_text(text)?.len());
         return Ok(planned_answer(text, *seed, usage, input.stream));
     }
@@ -188,7 +191,8 @@ fn planned_answer(text: &str, seed: u64, usage: Usage, stream: bool) -> Response
     }
     bytes.extend_from_slice(&sse::usage_event(usage));
     bytes.extend_from_slice(&sse::done_event());
-    let chunks = sse::random_chunks(&bytes, seed);
+    // Long answers in long chunks, so that they take no longer: at most a few hundred.
+    let chunks = sse::random_chunks(&bytes, 41.max(bytes.len() / 100), seed);
     let body = stream::unfold(chunks.into_iter(), |mut chunks| async move {
         // A pause, so that every chunk is sent on its own.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

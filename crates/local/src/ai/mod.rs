@@ -21,6 +21,7 @@ pub mod batch;
 pub mod catalog;
 mod chat;
 pub mod inputs;
+pub mod obedience;
 pub mod sse;
 pub mod wire;
 

@@ -59,13 +59,13 @@ pub fn random_pieces(text: &str, seed: u64) -> Vec<String> {
     pieces
 }
 
-/// Cuts bytes into chunks of 1 to 40, wherever that falls.
-pub fn random_chunks(bytes: &[u8], seed: u64) -> Vec<Bytes> {
+/// Cuts bytes into chunks of at least one and less than `limit`, wherever that falls.
+pub fn random_chunks(bytes: &[u8], limit: usize, seed: u64) -> Vec<Bytes> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut chunks = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (chunk, after) = rest.split_at(random.random_range(1..41).min(rest.len()));
+        let (chunk, after) = rest.split_at(random.random_range(1..limit).min(rest.len()));
         chunks.push(Bytes::copy_from_slice(chunk));
         rest = after;
     }
@@ -95,7 +95,7 @@ mod tests {
     fn cuts_lose_nothing() {
         let text = "grüße 😀 data: [DONE]\n\n".repeat(9);
         assert_eq!(random_pieces(&text, 1).concat(), text);
-        assert_eq!(random_chunks(text.as_bytes(), 1).concat(), text.as_bytes());
+        assert_eq!(random_chunks(text.as_bytes(), 41, 1).concat(), text.as_bytes());
         assert_eq!(random_pieces(&text, 1), random_pieces(&text, 1));
     }
 }
