@@ -374,19 +374,26 @@ fn has_foreign_url(text: &str) -> bool {
         let scheme = lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         follows && scheme && !is_known(at + 1)
     });
-    let leads = ["](//", "](<//", "](javascript:", "](data:", "](\\", "](&", "src=//", "]: //"];
-    let led = leads
-        .iter()
-        .any(|sign| lower.match_indices(sign).any(|(at, _)| !code[at] && lower[at..].contains(')')));
+    let leads = ["](//", "](<//", "](javascript:", "](data:", "](\\", "](&"];
+    let led = leads.iter().any(|sign| {
+        lower.match_indices(sign).any(|(at, _)| {
+            // A destination has no blank, but between angle brackets.
+            let closed = lower[at..]
+                .split_once(')')
+                .is_some_and(|(inside, _)| sign.ends_with("<//") || !inside.contains(char::is_whitespace));
+            closed && !code[at]
+        })
+    });
+    let sourced = ["src=//", "]: //"].iter().any(|sign| lower.match_indices(sign).any(|(at, _)| !code[at]));
     let runs = ["<script", "onerror=", "<iframe src"].iter().any(|sign| {
         lower.match_indices(sign).any(|(at, _)| {
-            let tag = lower[..=at].rfind('<').filter(|tag| !code[*tag]);
+            let tag = lower[..=at].rfind('<').filter(|tag| !code[*tag] && !lower[*tag..at].contains('>'));
             tag.is_some_and(|tag| {
-                lower[tag + 1..].starts_with(|c: char| c.is_ascii_alphabetic()) && lower[tag..].contains('>')
+                lower[tag + 1..].starts_with(|c: char| c.is_ascii_alphabetic()) && lower[at..].contains('>')
             })
         })
     });
-    foreign || led || runs
+    foreign || led || sourced || runs
 }
 
 #[test]
