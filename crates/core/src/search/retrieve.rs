@@ -98,11 +98,10 @@ impl<P: Ports> Searcher<'_, P> {
         let mut found = Found { chunks: Vec::new(), vectors: vectors.unwrap_or_default(), keywords };
         self.hydrate(tenant, filter, &mut found).await?;
         if let Some(before) = &asked
-            && !found.vectors.is_empty()
             && served(&found.chunks).is_disjoint(&found.vectors.iter().map(|hit| hit.id.as_str()).collect())
             && Namespace::new(tenant, &self.embedding(tenant).await?.fingerprint()) != before.namespace
         {
-            // A re-index to another embedding became complete in between.
+            // A re-index to another embedding became complete in between, and the old vectors may be gone, too.
             let again = self.vector_leg(tenant, request, embedded, filter, usage, timings).await?;
             (asked, found.vectors) = again.map(|(asked, vectors)| (Some(asked), vectors)).unwrap_or_default();
             self.hydrate(tenant, filter, &mut found).await?;
