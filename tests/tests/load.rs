@@ -461,11 +461,23 @@ fn thirty_megabytes(world: &World) -> Result<()> {
         seen.len(),
     );
     let last = text.trim_end().rsplit_once("\n\n").map_or("", |(_, last)| last);
-    let query: String = last.split(' ').take(20).collect::<Vec<_>>().join(" ");
+    // The paragraph is longer than a chunk: its beginning and its end are looked for, each in all that its chunk has of it.
+    let words: Vec<&str> = last.split(' ').collect();
+    let (query, end) = (words[..20].join(" "), words[words.len() - 20..].join(" "));
     for mode in ["keyword", "vector"] {
-        let hits = client.search(&json!({"query": query, "mode": mode, "top_k": 3}))?;
-        let found = hits.iter().any(|hit| hit["text"].as_str().is_some_and(|text| text.contains(&query)));
-        ensure!(found, "{mode}: `{query}` in {hits:?}");
+        let found = |query: &str, whole: &dyn Fn(&str, usize) -> bool| -> Result<()> {
+            let hits = client.search(&json!({"query": query, "mode": mode, "top_k": 3}))?;
+            let found = hits.iter().any(|hit| {
+                let body = hit["text"].as_str().unwrap_or_default();
+                body.find(query).is_some_and(|at| whole(body, at))
+            });
+            ensure!(found, "{mode}: `{query}` in {hits:?}");
+            Ok(())
+        };
+        found(&query, &|body, at| last.starts_with(&body[at..]) || body[at..].starts_with(last))?;
+        found(&end, &|body, at| {
+            last.ends_with(&body[..at + end.len()]) || body[..at + end.len()].ends_with(last)
+        })?;
     }
     ensure!(client.get("/v1/documents/book.md/text")?.text() == text);
     audit(&site.admin)?;

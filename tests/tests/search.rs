@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use ragflare_tests::{Case, Client, run};
 use serde_json::{Value, json};
 use shared::Twin;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use xtask::{Stack, StackOptions};
@@ -58,31 +60,45 @@ fn main() -> ExitCode {
     run(World::start, cases)
 }
 
-/// The comparison is a test of the command line's; it needs this stack.
 fn both_engines_rank_the_same(world: &World) -> Result<()> {
     let _turn = world.alone()?;
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "test",
-        "--profile",
-        "native",
-        "--package",
-        "ragflare",
-        "--test",
-        "deployment",
-        "--",
-        "--ignored",
-    ]);
-    cargo.env("RAGFLARE_URL", &world.stack.url).env("ADMIN_KEY", &world.stack.admin_key);
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
-    ensure!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    ensure!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    let here = measured(world, &[])?;
+    let there = measured(world, &["--url", &world.stack.url])?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut compared = 0;
+    for (here, there) in list(&here).iter().zip(&list(&there)) {
+        ensure!(here["indexed"] == there["indexed"], "{}", here["set"]);
+        for (here, there) in list(&here["configs"]).iter().zip(&list(&there["configs"])) {
+            for (here, there) in list(&here["questions"]).iter().zip(&list(&there["questions"])) {
+                let (ours, theirs) = (list(&here["hits"]), list(&there["hits"]));
+                let places = |hits: &[Value]| -> Vec<(Value, Value)> {
+                    hits.iter().map(|hit| (hit[0].clone(), hit[1].clone())).collect()
+                };
+                ensure!(places(&ours) == places(&theirs), "{here:#}\n{there:#}");
+                for (ours, theirs) in ours.iter().zip(&theirs) {
+                    let gap =
+                        ours[2].as_f64().context("no score")? - theirs[2].as_f64().context("no score")?;
+                    ensure!(gap.abs() < 1e-3, "{ours} {theirs}");
+                }
+                compared += 1;
+            }
+        }
+    }
+    ensure!(compared >= 40, "only {compared} rankings");
     Ok(())
+}
+
+/// What `ragflare eval` says of the small sets.
+fn measured(world: &World, arguments: &[&str]) -> Result<Value> {
+    let sets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/eval");
+    let file = world.stack.data().join("report.json");
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--profile", "native", "--package", "ragflare", "--", "eval"]);
+    command.args(["beir", "chroma", "squad", "--ablation", "--top-k", "20", "--json"]).arg(&file);
+    let output =
+        command.args(arguments).env("ADMIN_KEY", &world.stack.admin_key).current_dir(sets).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&fs::read(file)?)?)
 }
 
 fn dead_vectors_hide_nothing(world: &World) -> Result<()> {

@@ -30,12 +30,16 @@ impl Budget {
     /// Refuses a tenant whose day is used up, before anything is spent on it.
     pub(crate) async fn check(&self, tenant: &Tenant) -> Result<()> {
         let Some(allowed) = self.limits.neurons_per_day else { return Ok(()) };
+        let spent = self.spent(tenant).await?;
+        if spent < allowed { Ok(()) } else { Err(Error::Budget { what: TODAY, needed: 0.0, allowed: 0.0 }) }
+    }
+
+    async fn spent(&self, tenant: &Tenant) -> Result<f64> {
         let statement = Statement::new("SELECT neurons FROM spending WHERE tenant = ?1 AND day = ?2")
             .bind(tenant.as_str())
             .number(today());
         let spent: Vec<Spent> = self.database.all(statement).await?;
-        let spent = spent.first().map_or(0.0, |spent| spent.neurons);
-        if spent < allowed { Ok(()) } else { Err(Error::Budget { what: TODAY, needed: 0.0, allowed: 0.0 }) }
+        Ok(spent.first().map_or(0.0, |spent| spent.neurons))
     }
 
     /// Counts what was spent, or gives back what was not.
@@ -66,11 +70,7 @@ impl Budget {
         if !self.database.all::<Spent>(statement).await?.is_empty() {
             return Ok(());
         }
-        let statement = Statement::new("SELECT neurons FROM spending WHERE tenant = ?1 AND day = ?2")
-            .bind(tenant.as_str())
-            .number(today());
-        let spent: Vec<Spent> = self.database.all(statement).await?;
-        let left = (allowed - spent.first().map_or(0.0, |spent| spent.neurons)).max(0.0);
+        let left = (allowed - self.spent(tenant).await?).max(0.0);
         Err(Error::Budget { what: TODAY, needed, allowed: left })
     }
 }

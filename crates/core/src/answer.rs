@@ -231,6 +231,7 @@ pub async fn prepare<P: Ports>(
     let (mut usage, mut timings_ms, mut degraded) = (found.usage, found.timings_ms, found.degraded);
     usage.condense_prompt_tokens = condensed.usage.prompt_tokens;
     usage.condense_completion_tokens = condensed.usage.completion_tokens;
+    let usage = usage.priced(settings);
     timings_ms.condense = condensing;
     timings_ms.total += condensing;
     if condensed.failed {

@@ -198,7 +198,10 @@ impl Terms {
         let kept = word
             .nfkd()
             .filter(|letter| !is_combining_mark(*letter) && !is_apostrophe(*letter) && *letter != '_');
-        let folded: String = kept.flat_map(char::to_lowercase).collect::<String>().replace('ß', "ss");
+        let mut folded: String = kept.flat_map(char::to_lowercase).collect();
+        if folded.contains('ß') {
+            folded = folded.replace('ß', "ss");
+        }
         if folded.is_empty() || STOP_WORDS.binary_search(&folded.as_str()).is_ok() {
             return;
         }

@@ -64,49 +64,42 @@ pub struct Calibration {
     pub offset: f32,
 }
 
-/// By name. Both windows are the models' own; Workers AI does not say what it does with more.
+/// What is assumed of a model of which nothing else is known; made for `bge-reranker-base`.
 ///
-/// `bge-reranker-base` has XLM-R's vocabulary: on 1,684 pieces of up to 600 characters its tokens were 1.12 (English),
-/// 0.70 (German), 0.75 (Chinese), 0.39 (Arabic) and 1.03 (code) times `WordPiece`'s; 99 % were below 1.3, the worst, a
-/// piece of code, had 2.9, and words all in capitals 2.0: such passages may lose their end. Its model page says that a sigmoid maps its scores to 0–1, others call them by such thresholds.
+/// That has XLM-R's vocabulary: on 1,684 pieces of up to 600 characters its tokens were 1.12 (English), 0.70 (German),
+/// 0.75 (Chinese), 0.39 (Arabic) and 1.03 (code) times `WordPiece`'s; 99 % were below 1.3, the worst, a piece of code,
+/// had 2.9, and words all in capitals 2.0: such passages may lose their end. Its model page says that a sigmoid maps its
+/// scores to 0–1, others call them by such thresholds.
+const CAUTIOUS: RerankModel = RerankModel {
+    window: 512,
+    specials: 4,
+    factor: 1.5,
+    english: false,
+    scores: Scale::Unknown,
+    calibration: None,
+};
+
+/// By name. Both windows are the models' own; Workers AI does not say what it does with more.
 const RERANKERS: [(&str, RerankModel); 2] = [
-    (
-        "@cf/baai/bge-reranker-base",
-        RerankModel {
-            window: 512,
-            specials: 4,
-            factor: 1.5,
-            english: false,
-            scores: Scale::Unknown,
-            calibration: None,
-        },
-    ),
+    ("@cf/baai/bge-reranker-base", CAUTIOUS),
     (
         // What the twin has in its place, under its own name.
         "ms-marco-MiniLM-L-12-v2",
         RerankModel {
-            window: 512,
             specials: 3,
             factor: 1.0,
             english: true,
             scores: Scale::Logits,
             // Fitted on the first 20 passages of questions of CLAPNQ, SciFact and a code set, docs/evaluation.md.
             calibration: Some(Calibration { scale: 0.368, offset: -1.555 }),
+            ..CAUTIOUS
         },
     ),
 ];
 
 /// How a reranker reads and scores; one that is not listed, with caution.
 pub fn reranker(model: &str) -> RerankModel {
-    let unknown = RerankModel {
-        window: 512,
-        specials: 4,
-        factor: 1.5,
-        english: false,
-        scores: Scale::Unknown,
-        calibration: None,
-    };
-    RERANKERS.iter().find(|(name, _)| *name == model).map_or(unknown, |(_, found)| *found)
+    RERANKERS.iter().find(|(name, _)| *name == model).map_or(CAUTIOUS, |(_, found)| *found)
 }
 
 /// Beyond this a probability is as good as certain; it also bounds what a probability of 0 or 1 stands for.

@@ -1,7 +1,7 @@
-//! Token counts against their references on every file of a directory, `TEXTS`:
+//! Token counts against their references on every file of this checkout's fixtures and documents, or of another directory:
 //!
 //! ```sh
-//! TEXTS=directory cargo test -p ragflare-core --test equality --profile native -- --ignored --nocapture
+//! TEXTS=directory cargo test -p ragflare-core --test equality --profile native -- --nocapture
 //! ```
 //!
 //! A file is a text as it is, what is not UTF-8 replaced; and so is every string of a JSON file, of every line of a JSONL
@@ -36,10 +36,12 @@ fn ids(reference: &Tokenizer, text: &str) -> Vec<u32> {
     reference.encode_fast(text, false).unwrap().get_ids().to_vec()
 }
 
-/// The files in `TEXTS` and below, in order.
+/// The files in `TEXTS` and below, in order; without it, those of the checkout.
 fn files() -> Vec<PathBuf> {
-    let root = std::env::var_os("TEXTS").expect("TEXTS is a directory");
-    let (mut directories, mut files) = (vec![PathBuf::from(root)], Vec::new());
+    let own =
+        || ["../../fixtures", "../../docs"].map(|place| Path::new(env!("CARGO_MANIFEST_DIR")).join(place));
+    let roots = std::env::var_os("TEXTS").map_or_else(|| own().to_vec(), |root| vec![PathBuf::from(root)]);
+    let (mut directories, mut files) = (roots, Vec::new());
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -113,7 +115,6 @@ impl Compared {
 }
 
 #[test]
-#[ignore = "needs a directory of texts"]
 fn wordpiece_is_the_reference_on_all_texts() {
     let reference = reference();
     let mut compared = Compared::default();
@@ -130,7 +131,6 @@ fn wordpiece_is_the_reference_on_all_texts() {
 }
 
 #[test]
-#[ignore = "needs a directory of texts"]
 fn an_index_counts_any_span_as_the_reference_counts_its_text() {
     const SPANS: usize = 64;
     let reference = reference();
@@ -168,7 +168,6 @@ fn an_index_counts_any_span_as_the_reference_counts_its_text() {
 }
 
 #[test]
-#[ignore = "needs a directory of texts"]
 fn cl100k_is_the_reference_on_all_texts() {
     // Shorter ones are counted by the reference itself, so they are repeated.
     const LEAST: usize = (64 << 10) + 1;

@@ -4,6 +4,8 @@
 
 use futures::StreamExt;
 use futures::executor::block_on;
+use futures::future::LocalBoxFuture;
+use futures::task::noop_waker_ref;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
 use ragflare_core::chunk::ChunkSettings;
 use ragflare_core::document::{Document, DocumentId, Failure, Metadata, Status};
@@ -14,11 +16,13 @@ use ragflare_core::ingest::{
 use ragflare_core::ports::{DocumentStore, Finish, Job, Message, ObjectStore, Role};
 use ragflare_core::search::{Mode, SearchRequest, Searcher};
 use ragflare_core::settings::{Field, FieldType, Settings};
-use ragflare_core::testing::MemoryPorts;
+use ragflare_core::testing::{Call, Chaos, Effect, Fate, Hand, MemoryPorts};
 use ragflare_core::testing::contract::Contract;
 use ragflare_core::{Error, Tenant};
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 struct World {
     ports: Rc<MemoryPorts>,
@@ -487,6 +491,56 @@ fn other_chunk_settings_reindex_beside_what_is_served() {
     let after = world.get("a").unwrap();
     assert!(after.chunk_count > before.chunk_count && after.generation == Some(2));
     assert_eq!(world.search(&query("word7"))[0], "a");
+}
+
+/// Lets every call through.
+struct Open;
+
+impl Hand for Open {
+    fn fate(&self, _: usize, _: Call) -> Fate {
+        Fate::GoOn
+    }
+    fn done(&self, _: usize, _: &Effect<'_>) {}
+    fn later(&self, _: LocalBoxFuture<'static, ()>) {}
+    fn uploaded(&self, _: &str) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn a_search_finds_whenever_another_embedding_takes_over_in_its_middle() {
+    let mut held_at = 0;
+    loop {
+        let world = World::new();
+        world.put("a", "the fox hunts mice");
+        let mut settings = (*world.settings).clone();
+        settings.embedding.document_prefix = "passage: ".into();
+        let world = World { settings: Rc::new(settings), ..world };
+        block_on(world.ingest().reindex(&world.tenant, &Reindex::default())).unwrap();
+
+        let ports = Chaos::new(world.ports.clone(), Rc::new(Open), 0);
+        let searcher = Searcher::new(&ports, &world.settings);
+        let request = SearchRequest { mode: Mode::Vector, ..query("fox") };
+        let mut search = pin!(searcher.search(&world.tenant, &request));
+        let mut context = Context::from_waker(noop_waker_ref());
+        let mut steps = 0;
+        let found = loop {
+            if steps == held_at {
+                world.deliver();
+            }
+            steps += 1;
+            if let Poll::Ready(found) = search.as_mut().poll(&mut context) {
+                break found.unwrap();
+            }
+        };
+        assert_eq!(found.hits.len(), 1, "taken over before step {held_at}");
+        let (state, _) = block_on(world.ingest().reindex_progress(&world.tenant)).unwrap();
+        if state.next.is_some() {
+            assert!(held_at > 4, "the search has several steps");
+            return;
+        }
+        held_at += 1;
+    }
 }
 
 #[test]

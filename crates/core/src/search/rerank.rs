@@ -51,9 +51,8 @@ impl<P: Ports> Searcher<'_, P> {
         }
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
         // Counted before it is sent: what is given up on may be billed all the same.
-        usage.rerank_tokens =
-            pieces.iter().map(|piece| WordPiece::count(judged) + WordPiece::count(piece)).sum::<usize>()
-                as u64;
+        let read: usize = pieces.iter().map(|piece| WordPiece::count(piece)).sum();
+        usage.rerank_tokens = (read + pieces.len() * WordPiece::count(judged)) as u64;
         let scored = self.scores(tenant, judged, &pieces);
         match in_time(self.ports.clock(), settings.rerank_timeout_ms, scored).await {
             None => degraded.push("rerank_timeout".to_owned()),

@@ -31,17 +31,17 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn none_served(&self) -> bool {
-        let served: HashSet<&str> = self.chunks.iter().map(|chunk| chunk.vector.as_str()).collect();
-        !self.vectors.iter().any(|hit| served.contains(hit.id.as_str()))
-    }
-
     /// Leaves the best of the vectors that are served.
     fn keep_served(&mut self, most: usize) {
-        let served: HashSet<&str> = self.chunks.iter().map(|chunk| chunk.vector.as_str()).collect();
+        let served = served(&self.chunks);
         self.vectors.retain(|hit| served.contains(hit.id.as_str()));
         self.vectors.truncate(most);
     }
+}
+
+/// The vectors that stand for chunks.
+fn served(chunks: &[ServedChunk]) -> HashSet<&str> {
+    chunks.iter().map(|chunk| chunk.vector.as_str()).collect()
 }
 
 /// What the vector index is asked.
@@ -98,11 +98,10 @@ impl<P: Ports> Searcher<'_, P> {
         let mut found = Found { chunks: Vec::new(), vectors: vectors.unwrap_or_default(), keywords };
         self.hydrate(tenant, filter, &mut found).await?;
         if let Some(before) = &asked
-            && !found.vectors.is_empty()
-            && found.none_served()
+            && served(&found.chunks).is_disjoint(&found.vectors.iter().map(|hit| hit.id.as_str()).collect())
             && Namespace::new(tenant, &self.embedding(tenant).await?.fingerprint()) != before.namespace
         {
-            // A re-index to another embedding became complete in between.
+            // A re-index to another embedding became complete in between, and the old vectors may be gone, too.
             let again = self.vector_leg(tenant, request, embedded, filter, usage, timings).await?;
             (asked, found.vectors) = again.map(|(asked, vectors)| (Some(asked), vectors)).unwrap_or_default();
             self.hydrate(tenant, filter, &mut found).await?;
@@ -215,7 +214,7 @@ impl<P: Ports> Searcher<'_, P> {
         let mut full = found.vectors.len() >= asked.candidates;
         let mut left_out: Vec<String> = Vec::new();
         for _ in 0..ROUNDS {
-            let served: HashSet<&str> = found.chunks.iter().map(|chunk| chunk.vector.as_str()).collect();
+            let served = served(&found.chunks);
             let (live, dead): (Vec<_>, Vec<_>) =
                 found.vectors.iter().partition(|hit| served.contains(hit.id.as_str()));
             if !full || live.len() >= wanted {

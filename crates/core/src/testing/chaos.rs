@@ -116,10 +116,18 @@ impl<P> std::fmt::Debug for Chaos<P> {
     }
 }
 
-/// Lets other tasks run. Needs no waking: its executor polls of its own accord.
+/// Lets other tasks run.
 async fn give_way() {
     let mut waited = false;
-    poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        // The executor polls of its own accord, a set of futures within a task does not.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl<P: Ports + 'static> Chaos<P> {
