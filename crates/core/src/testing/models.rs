@@ -187,7 +187,12 @@ impl TextGenerator for ScriptedGenerator {
         };
         let mut steps: Vec<Result<Generated>> =
             pieces.into_iter().map(|piece| Ok(Generated::Delta(piece))).collect();
-        steps.push(Ok(Generated::Usage(Usage { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })));
+        steps.push(Ok(Generated::Usage(Usage {
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            total_tokens: 2,
+            cached_tokens: 0,
+        })));
         steps.push(Ok(Generated::Done(Finish::Stop)));
         Ok(stream::iter(steps))
     }
