@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `GET /health` | models, indexes, delays |
 //! | `GET /stats`, `POST /stats/reset` | [`crate::stats::Counts`] |
-//! | `GET /prompts` | what chat models were asked since the last reset: the last 64, oldest first, as messages or as text |
+//! | `GET /prompts` | what chat models were asked since the last reset: the last 64, oldest first, as messages or as text, and beside them the rest of each request ([`crate::stats::Asked`]) |
+//! | `GET /gateway-logs` | AI Gateway's log, oldest first ([`crate::ai::gateway::Log`]); `DELETE` empties it and the cache |
 //! | `GET`, `PUT`, `DELETE /faults` | a list of [`crate::faults::Rule`] |
 //! | `PUT /mutation-delay` `{ms}` | how long writes stay invisible; `POST /flush` applies them at once |
 //! | `PUT /batch-delay` `{ms}` | how long asynchronous batches are not done, at least |
@@ -38,6 +39,7 @@ pub fn routes() -> Router<Arc<Twin>> {
         .route("/control/stats", get(stats))
         .route("/control/stats/reset", post(reset_stats))
         .route("/control/prompts", get(prompts))
+        .route("/control/gateway-logs", get(gateway_logs).delete(forget_gateway))
         .route("/control/faults", get(get_faults).put(put_faults).delete(delete_faults))
         .route("/control/mutation-delay", put(put_delay))
         .route("/control/batch-delay", put(put_batch_delay))
@@ -80,8 +82,19 @@ async fn prompts(State(twin): State<Arc<Twin>>) -> Response {
         Prompt::Chat(messages) => json!(messages),
         Prompt::Raw(text) => json!(text),
     };
-    let prompts: Vec<Value> = twin.stats.prompts().iter().map(shown).collect();
-    ok(&json!({"prompts": prompts}))
+    let asked = twin.stats.prompts();
+    let prompts: Vec<Value> = asked.iter().map(|asked| shown(&asked.prompt)).collect();
+    let requests: Vec<&Value> = asked.iter().map(|asked| &asked.request).collect();
+    ok(&json!({"prompts": prompts, "requests": requests}))
+}
+
+async fn gateway_logs(State(twin): State<Arc<Twin>>) -> Response {
+    ok(&json!({"logs": twin.gateway.logs()}))
+}
+
+async fn forget_gateway(State(twin): State<Arc<Twin>>) -> Response {
+    twin.gateway.forget();
+    ok(&json!({}))
 }
 
 async fn reset_stats(State(twin): State<Arc<Twin>>) -> Response {

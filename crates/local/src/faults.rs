@@ -1,13 +1,14 @@
 //! Faults on demand: errors, delays, cut replies and streams, lost acknowledgements, hostile answers.
 //!
-//! Rules are set through `PUT /control/faults` and tried in order on every call. Delays add up; the first rule with any
-//! other action decides. `GET /control/stats` counts what was done, by service, operation and action.
+//! Rules are set through `PUT /control/faults` and tried in order on every call. Delays add up, and where a chat breaks
+//! off is noted; the first rule with any other action decides. `GET /control/stats` counts what was done, by service, operation and action.
 //!
 //! ```json
 //! [
 //!   {"match": {"service": "ai", "op": "embed"}, "probability": 0.3, "seed": 1, "action": {"error": {"code": 3040}}},
 //!   {"match": {"service": "ai", "contains": "BAD"}, "action": {"error": {"code": 5004}}},
-//!   {"match": {"service": "vectorize", "op": "upsert"}, "after": 2, "times": 1, "action": {"cut_reply": true}}
+//!   {"match": {"service": "vectorize", "op": "upsert"}, "after": 2, "times": 1, "action": {"cut_reply": true}},
+//!   {"match": {"service": "ai", "op": "chat"}, "times": 1, "action": {"answer": {"tool_calls": [{"name": "now", "arguments": {}}]}}}
 //! ]
 //! ```
 
@@ -17,12 +18,13 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::ai::wire::AiError;
 use crate::vectorize::limits;
 use crate::vectorize::wire::WireError;
 
-/// Which of the two services a call goes to.
+/// Which of the services a call goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
@@ -32,6 +34,20 @@ pub enum Service {
     Ai,
     /// Vectorize: operations `query`, `insert`, `upsert`, `getByIds`, `deleteByIds`, `info`.
     Vectorize,
+    /// The chat service with `OpenAI`'s interface: operation `chat`. An error's code is any, its status 500 unless the
+    /// code is one of Workers AI's.
+    External,
+}
+
+impl Service {
+    /// Its name in rules and statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ai => "ai",
+            Self::Vectorize => "vectorize",
+            Self::External => "external",
+        }
+    }
 }
 
 /// A call, as rules see it.
@@ -104,11 +120,62 @@ pub enum Action {
     Disconnect(bool),
     /// Carry the call out, and break the connection when half of the reply is sent: a lost acknowledgement.
     CutReply(bool),
-    /// A chat answers exactly this; a stream is cut at random places, in the middle of lines and characters too.
-    Answer(String),
+    /// Send nothing more of a chat stream after this many pieces of text, and leave the connection open. A whole reply
+    /// never comes.
+    StallAfterChunks(usize),
+    /// A chat answers exactly this; a stream is cut at random places, in the middle of lines and characters too. A JSON
+    /// mode is not looked at: models have been seen to miss theirs.
+    Answer(Dictated),
     /// A chat answers as a model that obeys whoever wrote the documents in its prompt, and worse
     /// ([`crate::ai::obedience`]); cut like `answer`.
     Obey(bool),
+}
+
+/// What a chat is made to answer: a text, or an object with a text and calls of tools.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct Dictated {
+    /// The text; empty when only tools are called.
+    #[serde(default)]
+    pub text: String,
+    /// The tools it calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// The tool.
+    pub name: String,
+    /// What it is given, an object for every tool that there is.
+    pub arguments: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Whole(Whole),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    tool_calls: Vec<ToolCall>,
+}
+
+impl From<Written> for Dictated {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Text(text) => Self { text, tool_calls: Vec::new() },
+            Written::Whole(Whole { text, tool_calls }) => Self { text, tool_calls },
+        }
+    }
 }
 
 /// The error to answer with.
@@ -158,6 +225,7 @@ impl Action {
             Self::ErrorAfter(failure) => format!("error_after {}", failure.code),
             Self::DelayMs(_) => "delay_ms".to_owned(),
             Self::CutAfterChunks(_) => "cut_after_chunks".to_owned(),
+            Self::StallAfterChunks(_) => "stall_after_chunks".to_owned(),
             Self::Disconnect(_) => "disconnect".to_owned(),
             Self::CutReply(_) => "cut_reply".to_owned(),
             Self::Answer(_) => "answer".to_owned(),
@@ -178,12 +246,14 @@ pub struct Plan {
     pub error_after: Option<Failure>,
     /// See [`Action::CutAfterChunks`].
     pub cut_after_chunks: Option<usize>,
+    /// See [`Action::StallAfterChunks`].
+    pub stall_after_chunks: Option<usize>,
     /// See [`Action::Disconnect`].
     pub disconnect: bool,
     /// See [`Action::CutReply`].
     pub cut_reply: bool,
     /// See [`Action::Answer`], with a seed for the cuts.
-    pub answer: Option<(String, u64)>,
+    pub answer: Option<(Dictated, u64)>,
     /// See [`Action::Obey`], a seed for the cuts.
     pub obey: Option<u64>,
 }
@@ -260,12 +330,19 @@ impl Faults {
                     plan.delay += Duration::from_millis(*ms);
                     continue;
                 }
+                Action::CutAfterChunks(n) => {
+                    plan.cut_after_chunks = Some(*n);
+                    continue;
+                }
+                Action::StallAfterChunks(n) => {
+                    plan.stall_after_chunks = Some(*n);
+                    continue;
+                }
                 Action::Error(failure) => plan.error = Some(failure.clone()),
                 Action::ErrorAfter(failure) => plan.error_after = Some(failure.clone()),
-                Action::CutAfterChunks(n) => plan.cut_after_chunks = Some(*n),
                 Action::Disconnect(yes) => plan.disconnect = *yes,
                 Action::CutReply(yes) => plan.cut_reply = *yes,
-                Action::Answer(text) => plan.answer = Some((text.clone(), armed.random.random())),
+                Action::Answer(said) => plan.answer = Some((said.clone(), armed.random.random())),
                 Action::Obey(yes) => plan.obey = yes.then(|| armed.random.random()),
             }
             break;
@@ -281,7 +358,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn faults(rules: Value) -> Faults {
         let faults = Faults::default();
@@ -371,8 +448,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_a_text_or_more_and_can_be_broken_off() {
+        let faults = faults(json!([
+            {"match": {"service": "external"}, "action": {"cut_after_chunks": 3}},
+            {"match": {"service": "external"}, "times": 1, "action": {"answer": "Said."}},
+            {"match": {"service": "external"}, "action": {"answer": {"tool_calls": [{"name": "t", "arguments": {"a": 1}}]}}}
+        ]));
+        let call = Call { service: Service::External, op: "chat", model: Some("m"), body: b"" };
+        let (first, second) = (faults.plan(&call), faults.plan(&call));
+        assert_eq!((first.cut_after_chunks, first.answer.unwrap().0.text.as_str()), (Some(3), "Said."));
+        let said = second.answer.unwrap().0;
+        assert_eq!((said.text.as_str(), said.tool_calls[0].name.as_str()), ("", "t"));
+        let again: Vec<Rule> = serde_json::from_value(json!(faults.get())).unwrap();
+        assert_eq!(again, faults.get());
+    }
+
+    #[test]
     fn a_misspelt_rule_is_refused() {
         for rule in [
+            json!({"match": {"service": "ai"}, "action": {"answer": {"txt": "x"}}}),
             json!({"match": {"service": "ai"}, "action": {"explode": 1}}),
             json!({"match": {"service": "ai", "operation": "chat"}, "action": {"delay_ms": 1}}),
             json!({"match": {"service": "ai"}, "action": {"error_after": {"code": 1, "state": 2}}}),

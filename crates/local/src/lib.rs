@@ -10,6 +10,8 @@
 //! - chat model names are answered by the one GGUF model that is installed, the reranker by a stand-in;
 //!   `GET /ai-api/models/search` says which is which;
 //! - similarity search is exact, the platform's is approximate;
+//! - the chat model is small: it is never shown tools, has no adapters, and JSON mode seldom succeeds;
+//! - AI Gateway is a log and a cache in memory, any name of a gateway will do ([`ai::gateway`]);
 //! - asynchronous batches are there for embeddings only, and a twin that starts anew knows none ([`ai::batch`]);
 //! - vision, speech, images and Markdown conversion are absent and answer with a clear error.
 

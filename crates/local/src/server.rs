@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::ai::batch::Batches;
+use crate::ai::gateway::Gateway;
 use crate::ai::{self, Ai};
 use crate::control;
 use crate::error::Result;
@@ -31,6 +32,8 @@ pub struct Twin {
     pub ai: Ai,
     /// The asynchronous batches, in memory: a twin that starts anew knows none.
     pub batches: Batches,
+    /// The gateways' log and cache, in memory.
+    pub gateway: Gateway,
     /// The indexes.
     pub store: VectorStore,
     /// The rules for faults.
@@ -47,6 +50,7 @@ impl Twin {
         Self {
             ai,
             batches: Batches::default(),
+            gateway: Gateway::default(),
             store,
             faults: Faults::default(),
             stats: Stats::default(),

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::ai::inputs::Prompt;
-use crate::faults::{Call, Service};
+use crate::faults::Call;
 
 /// Chat prompts that are kept, the newest.
 const PROMPTS: usize = 64;
@@ -17,7 +18,17 @@ const PROMPTS: usize = 64;
 pub struct Stats {
     counts: Mutex<Counts>,
     embedding: Mutex<Embedding>,
-    prompts: Mutex<VecDeque<Prompt>>,
+    prompts: Mutex<VecDeque<Asked>>,
+}
+
+/// What a chat model was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The conversation.
+    pub prompt: Prompt,
+    /// The rest of the request: `service`, `model`, `inputs` without the conversation, `options`, and the header
+    /// `x-session-affinity` as `session`.
+    pub request: Value,
 }
 
 /// The time during which at least one embedding runs.
@@ -55,6 +66,10 @@ pub struct Counts {
     /// Calls of Workers AI, by operation, model and HTTP status; 499 when the connection was broken before
     /// the end of the reply.
     pub ai: BTreeMap<String, BTreeMap<String, BTreeMap<u16, u64>>>,
+    /// Calls of the chat service with `OpenAI`'s interface, by model and HTTP status; 499 as above.
+    pub external: BTreeMap<String, BTreeMap<u16, u64>>,
+    /// Calls that AI Gateway answered out of its cache; they are in no other count.
+    pub gateway_hits: u64,
     /// Calls of Vectorize, by operation and HTTP status; 499 as above.
     pub vectorize: BTreeMap<String, BTreeMap<u16, u64>>,
     /// Injected faults, by service, operation and action (`error 3040`, `cut_reply`, …).
@@ -96,6 +111,11 @@ impl Stats {
         });
     }
 
+    /// Counts a call of the service with `OpenAI`'s interface.
+    pub fn external(&self, model: &str, status: u16) {
+        self.change(|c| *c.external.entry(model.to_owned()).or_default().entry(status).or_default() += 1);
+    }
+
     /// Counts a call of Vectorize.
     pub fn vectorize(&self, op: &str, status: u16) {
         self.change(|c| *c.vectorize.entry(op.to_owned()).or_default().entry(status).or_default() += 1);
@@ -106,12 +126,8 @@ impl Stats {
         if actions.is_empty() {
             return;
         }
-        let service = match call.service {
-            Service::Ai => "ai",
-            Service::Vectorize => "vectorize",
-        };
         self.change(|c| {
-            let by_op = c.faults.entry(service.to_owned()).or_default();
+            let by_op = c.faults.entry(call.service.name().to_owned()).or_default();
             let by_action = by_op.entry(call.op.to_owned()).or_default();
             for action in actions {
                 *by_action.entry(action.clone()).or_default() += 1;
@@ -129,15 +145,15 @@ impl Stats {
     }
 
     /// Keeps what a chat model was asked.
-    pub fn prompt(&self, prompt: &Prompt) {
+    pub fn asked(&self, asked: Asked) {
         let mut prompts = self.prompts.lock().unwrap_or_else(PoisonError::into_inner);
-        prompts.push_back(prompt.clone());
+        prompts.push_back(asked);
         let surplus = prompts.len().saturating_sub(PROMPTS);
         prompts.drain(..surplus);
     }
 
     /// What chat models were asked, oldest first; at most the last 64.
-    pub fn prompts(&self) -> Vec<Prompt> {
+    pub fn prompts(&self) -> Vec<Asked> {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
@@ -169,6 +185,7 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Service;
 
     #[test]
     fn embeddings_side_by_side_count_their_time_once() {

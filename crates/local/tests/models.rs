@@ -118,6 +118,14 @@ impl Bench {
         }
     }
 
+    /// Asks the service with `OpenAI`'s interface.
+    async fn external(&self, body: &Value) -> (u16, String) {
+        let request = Request::builder().method("POST").uri("/v1/chat/completions");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = router(Arc::clone(&self.twin)).oneshot(request).await.unwrap();
+        (response.status().as_u16(), text(response).await)
+    }
+
     fn faults(&self, rules: Value) {
         self.twin.faults.set(serde_json::from_value(rules).unwrap());
     }
@@ -465,6 +473,189 @@ async fn streams_can_be_cut_and_answers_dictated() {
     assert_eq!(text, hostile);
     let whole = bench.json(CHAT, &json!({"prompt": "x"})).await;
     assert_eq!(whole["response"], hostile);
+}
+
+#[tokio::test]
+async fn tools_are_called_when_dictated_in_both_forms() {
+    let bench = bench();
+    let call = json!({"name": "now", "arguments": {"zone": "UTC"}});
+    let action = json!({"answer": {"text": "Wait.", "tool_calls": [call]}});
+    bench.faults(json!([
+        {"match": {"service": "ai", "op": "chat"}, "action": action},
+        {"match": {"service": "external"}, "action": action}
+    ]));
+    let tool = json!({"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}});
+    let mut inputs = json!({"messages": [{"role": "user", "content": "a"}], "tools": [tool], "lora": "mine"});
+    let whole = bench.json(CHAT, &inputs).await;
+    assert_eq!((&whole["response"], &whole["tool_calls"]), (&json!("Wait."), &json!([call])));
+    inputs["stream"] = json!(true);
+    let streamed = events(&bench.text(CHAT, &inputs).await);
+    let calls: Vec<&String> = streamed.iter().filter(|event| event.contains("tool_calls")).collect();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(serde_json::from_str::<Value>(calls[0]).unwrap()["tool_calls"], json!([call]));
+
+    inputs["model"] = json!("m");
+    inputs["stream_options"] = json!({"include_usage": true});
+    let (_, streamed) = bench.external(&inputs).await;
+    let streamed = events(&streamed);
+    let last = streamed.len() - 1;
+    assert_eq!(streamed[last], "[DONE]");
+    let parsed: Vec<Value> = streamed[..last].iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    assert_eq!(parsed[0]["choices"][0]["delta"]["role"], "assistant");
+    let called = &parsed[last - 3]["choices"][0]["delta"]["tool_calls"][0];
+    assert_eq!(called["function"], json!({"name": "now", "arguments": "{\"zone\":\"UTC\"}"}));
+    assert_eq!(parsed[last - 2]["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(parsed[last - 1]["choices"], json!([]));
+    assert!(parsed[last - 1]["usage"]["completion_tokens"].as_u64().is_some_and(|tokens| tokens > 0));
+
+    let requests = bench.twin.stats.prompts();
+    let request = &requests.last().unwrap().request;
+    assert_eq!((&request["service"], &request["inputs"]["lora"]), (&json!("external"), &json!("mine")));
+    assert!(request["inputs"].get("messages").is_none());
+}
+
+#[tokio::test]
+async fn the_external_service_answers_as_the_binding_does() {
+    let bench = bench();
+    let inputs = json!({"model": "m", "messages": [{"role": "user", "content": "What is 2+2?"}],
+        "temperature": 0, "max_completion_tokens": 8});
+    let (status, whole) = bench.external(&inputs).await;
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    assert_eq!((status, &whole["object"], &whole["model"]), (200, &json!("chat.completion"), &json!("m")));
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    let mut native = inputs.clone();
+    native["max_tokens"] = json!(8);
+    assert_eq!(whole["choices"][0]["message"]["content"], bench.json(CHAT, &native).await["response"]);
+    let mut streaming = inputs.clone();
+    streaming["stream"] = json!(true);
+    let (_, streamed) = bench.external(&streaming).await;
+    assert!(!streamed.contains("usage"));
+    let text: String = events(&streamed)
+        .iter()
+        .filter_map(|event| serde_json::from_str::<Value>(event).ok())
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(whole["choices"][0]["message"]["content"], text);
+}
+
+#[tokio::test]
+async fn what_the_model_cannot_do_is_said() {
+    let bench = bench();
+    let code = async |more: Value| {
+        let mut inputs = json!({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4});
+        inputs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        bench.json(CHAT, &inputs).await["internalCode"].as_u64()
+    };
+    let json_mode = json!({"type": "json_object"});
+    assert_eq!(code(json!({"lora": "mine"})).await, Some(5005));
+    assert_eq!(code(json!({"response_format": json_mode})).await, Some(5024));
+    assert_eq!(code(json!({"response_format": json_mode, "stream": true})).await, Some(5006));
+    bench.faults(json!([{"match": {"service": "ai"}, "action": {"answer": "{\"a\": 1}"}}]));
+    let whole = bench.json(CHAT, &json!({"prompt": "x", "response_format": json_mode})).await;
+    assert_eq!(whole["response"], json!({"a": 1}));
+    assert_eq!(bench.json(CHAT, &json!({"prompt": "x"})).await["response"], "{\"a\": 1}");
+}
+
+#[tokio::test]
+async fn a_stream_can_stall_and_dictated_ones_be_broken_off() {
+    let bench = bench();
+    let inputs = json!({"prompt": "Count to a hundred.", "stream": true, "max_tokens": 64});
+    let stall = json!({"match": {"service": "ai"}, "action": {"stall_after_chunks": 2}});
+    let dictated = json!({"match": {"service": "ai"}, "action": {"answer": "one two three four five six"}});
+    let cut = json!({"match": {"service": "ai"}, "action": {"cut_after_chunks": 2}});
+    bench.faults(json!([cut, dictated]));
+    let cut = events(&bench.text(CHAT, &inputs).await);
+    assert!(cut.len() == 2 && cut.iter().all(|event| !event.contains("usage")), "{cut:?}");
+    for rules in [json!([stall]), json!([stall, dictated])] {
+        bench.faults(rules);
+        let mut body = bench.send(CHAT, &inputs).await.into_body().into_data_stream();
+        let mut seen = Vec::new();
+        let read = async {
+            while let Some(chunk) = body.next().await {
+                seen.extend_from_slice(&chunk.unwrap());
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(3), read).await.is_err(), "it ended");
+        assert_eq!(events(std::str::from_utf8(&seen).unwrap()).len(), 2);
+        // Nothing is generated for nobody.
+        assert_eq!(bench.twin.stats.get().generations_active, 0);
+    }
+    let mut whole = inputs.clone();
+    whole["stream"] = json!(false);
+    assert!(tokio::time::timeout(Duration::from_millis(200), bench.send(CHAT, &whole)).await.is_err());
+}
+
+#[tokio::test]
+async fn cached_tokens_are_those_that_were_reused_for_the_session() {
+    let bench = bench();
+    let prompt = "The keeper fills the lamp before sunset. ".repeat(30);
+    let cached = async |session: &str, prompt: &str| {
+        let body = json!({"inputs": {"prompt": prompt, "max_tokens": 1}, "options": {}}).to_string();
+        let request = Request::builder().method("POST").uri("/run").header("cf-consn-model-id", CHAT);
+        let request =
+            if session.is_empty() { request } else { request.header("x-session-affinity", session) };
+        let router = router(Arc::clone(&bench.twin));
+        let reply = text(router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()).await;
+        let usage = serde_json::from_str::<Value>(&reply).unwrap()["usage"].take();
+        let (cached, whole) = (&usage["prompt_tokens_details"]["cached_tokens"], &usage["prompt_tokens"]);
+        (cached.as_u64().unwrap(), whole.as_u64().unwrap())
+    };
+    cached("", "Something else.").await;
+    assert_eq!(cached("s1", &prompt).await.0, 0);
+    let (again, whole) = cached("s1", &format!("{prompt} And then?")).await;
+    assert!(again >= 128 && again < whole, "{again} of {whole}");
+    assert_eq!(cached("s2", &prompt).await.0, 0);
+    assert_eq!(cached("", &prompt).await.0, 0);
+    assert_eq!(bench.twin.stats.get().generations_finished, 5);
+}
+
+#[tokio::test]
+async fn the_gateway_answers_again_without_the_model() {
+    let bench = bench();
+    let ask = async |inputs: &Value, gateway: Value| {
+        let response = bench.send_with(CHAT, inputs, &json!({"gateway": gateway})).await;
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        };
+        let (status, id, kind) =
+            (header("cf-aig-cache-status"), header("cf-aig-log-id"), header("content-type"));
+        (status, id, kind, text(response).await)
+    };
+    for stream in [false, true] {
+        let inputs = json!({"prompt": "Say hello.", "max_tokens": 6, "stream": stream});
+        let key = format!("tenant-{stream}");
+        let gateway = json!({"id": "g", "cacheKey": key, "cacheTtl": 60});
+        let first = ask(&inputs, gateway.clone()).await;
+        let ran = bench.twin.stats.get().generations_finished;
+        let second = ask(&inputs, gateway.clone()).await;
+        assert_eq!((first.0.as_str(), second.0.as_str()), ("MISS", "HIT"));
+        assert_eq!((&first.2, &first.3), (&second.2, &second.3));
+        assert_ne!(first.1, second.1);
+        assert_eq!(bench.twin.stats.get().generations_finished, ran);
+        // Another key, and the same one of another gateway, know nothing of it.
+        for other in [
+            json!({"id": "g", "cacheKey": "x", "cacheTtl": 60}),
+            json!({"id": "h", "cacheKey": key, "cacheTtl": 60}),
+        ] {
+            assert_eq!(ask(&inputs, other).await.0, "MISS");
+        }
+        bench.twin.gateway.forget();
+        // Neither failures nor what was cut are kept.
+        bench.faults(json!([{"match": {"service": "ai"}, "times": 1, "action": {"error": {"code": 3040}}}]));
+        assert_eq!(ask(&inputs, gateway.clone()).await.0, "MISS");
+        if stream {
+            bench
+                .faults(json!([{"match": {"service": "ai"}, "times": 1, "action": {"cut_after_chunks": 1}}]));
+            assert_eq!(ask(&inputs, gateway.clone()).await.0, "MISS");
+        }
+        assert_eq!(ask(&inputs, gateway.clone()).await.0, "MISS");
+        assert_eq!(ask(&inputs, gateway.clone()).await.0, "HIT");
+        let logs = bench.twin.gateway.logs();
+        let log = logs.last().unwrap();
+        assert!(log.cached && log.success && log.tokens_out == Some(6), "{log:?}");
+        bench.faults(json!([]));
+    }
+    assert_eq!(bench.twin.stats.get().gateway_hits, 4);
 }
 
 #[tokio::test]

@@ -215,6 +215,78 @@ async fn replies_carry_ids() {
 }
 
 #[tokio::test]
+async fn the_gateway_logs_and_takes_feedback() {
+    let bench = Bench::new();
+    let call = async |gateway: Value| {
+        let body = json!({"inputs": {}, "options": {"gateway": gateway}}).to_string();
+        let request = Request::builder().method("POST").uri("/ai-gateway/run?version=3");
+        bench.send(request.header("cf-consn-model-id", "@cf/x/y").body(Body::from(body)).unwrap()).await
+    };
+    let reply = call(json!({"id": "g", "metadata": {"tenant": "a", "n": 1}, "cacheTtl": 60})).await;
+    let id = reply.headers()["cf-aig-log-id"].to_str().unwrap().to_owned();
+    assert_eq!(reply.headers()["cf-aig-cache-status"], "MISS");
+    axum::body::to_bytes(reply.into_body(), usize::MAX).await.unwrap();
+    let unlogged = call(json!({"id": "g", "collectLog": false, "cacheTtl": 60, "skipCache": true})).await;
+    assert!(unlogged.headers().get("cf-aig-log-id").is_none());
+    assert!(unlogged.headers().get("cf-aig-cache-status").is_none());
+    for wrong in
+        [json!({"id": 1}), json!({"id": "g", "cacheTtl": "1"}), json!({"id": "g", "metadata": {"a": {}}})]
+    {
+        assert_eq!(call(wrong.clone()).await.status(), 400, "{wrong}");
+    }
+
+    let path = format!("/ai-gateway/gateways/g/logs/{id}");
+    let (status, log) = bench.call("GET", &path, &[], "").await;
+    let log = &log["result"];
+    assert_eq!((status, &log["status_code"], &log["success"]), (200, &json!(400), &json!(false)));
+    assert_eq!(log["metadata"], json!({"tenant": "a", "n": 1}));
+    assert_eq!((&log["model"], &log["cached"]), (&json!("@cf/x/y"), &json!(false)));
+    let feedback = json!({"feedback": -1, "score": 40, "metadata": {"why": "wrong"}}).to_string();
+    assert_eq!(bench.call("PATCH", &path, &[], feedback).await.0, 200);
+    assert_eq!(bench.call("PATCH", &path, &[], r#"{"score": null}"#).await.0, 200);
+    let (_, log) = bench.call("GET", &path, &[], "").await;
+    let log = &log["result"];
+    assert_eq!(
+        (&log["feedback"], log.get("score"), &log["metadata"]),
+        (&json!(-1), None, &json!({"why": "wrong"}))
+    );
+    for wrong in ["[]", "{", r#"{"feedback": 2}"#, r#"{"score": 101}"#, r#"{"metadata": {"a": []}}"#] {
+        assert_eq!(bench.call("PATCH", &path, &[], wrong).await.0, 400, "{wrong}");
+    }
+    for (method, path) in [("GET", "/ai-gateway/gateways/g/logs/x"), ("PATCH", &path.replace("/g/", "/h/"))] {
+        let (status, error) = bench.call(method, path, &[], "{}").await;
+        assert_eq!((status, &error["errors"][0]["message"]), (404, &json!("Log Not Found")));
+    }
+    let (_, logs) = bench.call("GET", "/control/gateway-logs", &[], "").await;
+    assert_eq!(logs["logs"].as_array().unwrap().len(), 1);
+    bench.call("DELETE", "/control/gateway-logs", &[], "").await;
+    assert_eq!(bench.call("GET", &path, &[], "").await.0, 404);
+}
+
+#[tokio::test]
+async fn the_external_service_fails_in_its_own_shape() {
+    let bench = Bench::new();
+    let path = "/v1/chat/completions";
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a"}]}).to_string();
+    // No model is installed.
+    let (status, error) = bench.call("POST", path, &[], body.clone()).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("5007")));
+    let rules = json!([{"match": {"service": "external"}, "times": 1, "action": {"error": {"code": 3040}}}]);
+    bench.call("PUT", "/control/faults", &[], rules.to_string()).await;
+    let (status, error) = bench.call("POST", path, &[], body).await;
+    let error = &error["error"];
+    assert_eq!((status, &error["code"], &error["type"]), (429, &json!("3040"), &json!("rate_limit_error")));
+    assert!(error["message"].is_string());
+    for wrong in ["", "{", "{}", r#"{"model": "m"}"#, r#"{"model": "m", "prompt": "p"}"#] {
+        let (status, error) = bench.call("POST", path, &[], wrong).await;
+        assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")), "{wrong}");
+    }
+    let (_, stats) = bench.call("GET", "/control/stats", &[], "").await;
+    assert_eq!(stats["external"]["m"], json!({"400": 3, "429": 1}));
+    assert_eq!((&stats["ai"], &stats["faults"]["external"]["chat"]["error 3040"]), (&json!({}), &json!(1)));
+}
+
+#[tokio::test]
 async fn faults_hit_and_are_counted() {
     let bench = Bench::new();
     let rules = json!([

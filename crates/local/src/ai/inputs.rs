@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::wire::{AiError, CODE_JSON_MODE};
+use super::wire::AiError;
 use crate::embedder::Pooling;
 use crate::llama::{GenerateOptions, Message};
 
@@ -38,6 +38,10 @@ pub struct ChatInput {
     pub stream: bool,
     /// How to generate.
     pub options: GenerateOptions,
+    /// The answer is to be JSON.
+    pub json: bool,
+    /// An adapter of the model.
+    pub lora: Option<String>,
 }
 
 /// The two forms of a prompt.
@@ -175,19 +179,19 @@ fn boolean(inputs: &Map<String, Value>, name: &str) -> Result<bool, AiError> {
 }
 
 impl ChatInput {
-    /// Reads and checks the input. Tools and functions are accepted and never called, as a model may choose; a JSON
-    /// mode cannot be kept by the installed model and is refused.
+    /// Reads and checks the input. Tools and functions are checked and then not shown to the model, which is too small to
+    /// call them: it answers as one that chose not to.
     ///
     /// # Errors
-    /// 5006; 5024 for a `response_format`.
+    /// 5006.
     pub fn parse(inputs: &Value) -> Result<Self, AiError> {
         let inputs = object(inputs, "prompt' or 'messages")?;
-        if inputs.get("response_format").is_some_and(|f| !f.is_null()) {
-            return Err(AiError::new(
-                CODE_JSON_MODE,
-                "AiError: JSON Mode couldn't be met (the twin has none)",
-            ));
-        }
+        tools(inputs)?;
+        let json = json_mode(inputs)?;
+        let lora = match inputs.get("lora") {
+            None | Some(Value::Null) => None,
+            Some(name) => Some(text_of(name, "/lora")?),
+        };
         let prompt = match (inputs.get("messages"), inputs.get("prompt")) {
             (Some(Value::Array(messages)), _) if !messages.is_empty() => Prompt::Chat(
                 messages.iter().enumerate().map(|(i, m)| message(i, m)).collect::<Result<_, _>>()?,
@@ -226,7 +230,53 @@ impl ChatInput {
             frequency_penalty: float("frequency_penalty", -2.0, 2.0, defaults.frequency_penalty)?,
             presence_penalty: float("presence_penalty", -2.0, 2.0, defaults.presence_penalty)?,
         };
-        Ok(Self { prompt, stream: boolean(inputs, "stream")?, options })
+        Ok(Self { prompt, stream: boolean(inputs, "stream")?, options, json, lora })
+    }
+}
+
+/// Checks `tools` (each `{name, …}` or `{type: "function", function: {name, …}}`) and `functions` (each `{name, code}`).
+fn tools(inputs: &Map<String, Value>) -> Result<(), AiError> {
+    for list in ["tools", "functions"] {
+        let items = match inputs.get(list) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                return Err(AiError::input(format!("Type mismatch of '/{list}', 'array' not in the input")));
+            }
+        };
+        for (i, item) in items.iter().enumerate() {
+            let place = format!("/{list}/{i}");
+            if item.get("type").is_some_and(|kind| kind != "function") {
+                return Err(AiError::input(format!("'{place}/type' must be 'function'")));
+            }
+            let function = item.get("function").unwrap_or(item);
+            text_of(function.get("name").unwrap_or(&Value::Null), &format!("{place}/name"))?;
+            if function.get("parameters").is_some_and(|schema| !schema.is_object()) {
+                return Err(AiError::input(format!(
+                    "Type mismatch of '{place}/parameters', 'object' not in the input"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `response_format` asks for JSON. Its schema is not applied: the platform does not promise to keep it either.
+fn json_mode(inputs: &Map<String, Value>) -> Result<bool, AiError> {
+    let format = match inputs.get("response_format") {
+        None | Some(Value::Null) => return Ok(false),
+        Some(format) => format,
+    };
+    match format.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(false),
+        Some("json_object") => Ok(true),
+        Some("json_schema") if format.get("json_schema").is_some_and(Value::is_object) => Ok(true),
+        Some("json_schema") => {
+            Err(AiError::input("Type mismatch of '/response_format/json_schema', 'object' not in the input"))
+        }
+        _ => {
+            Err(AiError::input("'/response_format/type' must be one of 'text', 'json_object', 'json_schema'"))
+        }
     }
 }
 
@@ -250,11 +300,18 @@ fn message(index: usize, value: &Value) -> Result<Message, AiError> {
             })
             .collect::<Result<Vec<_>, _>>()?
             .concat(),
+        None | Some(Value::Null) if value.get("tool_calls").is_some_and(Value::is_array) => String::new(),
         _ => {
             return Err(AiError::input(format!(
                 "Type mismatch of '{place}/content', 'string' not in the input"
             )));
         }
+    };
+    // The model's template knows no calls: it reads its own as the text they are.
+    let calls = value.get("tool_calls").and_then(Value::as_array).filter(|calls| !calls.is_empty());
+    let content = match calls {
+        None => content,
+        Some(calls) => format!("{content}{}", Value::from(calls.clone())),
     };
     Ok(Message { role, content })
 }
@@ -333,7 +390,40 @@ mod tests {
         ] {
             assert_eq!(ChatInput::parse(&bad).unwrap_err().code, 5006, "{bad}");
         }
-        let json_mode = json!({"prompt": "p", "response_format": {"type": "json_object"}});
-        assert_eq!(ChatInput::parse(&json_mode).unwrap_err().code, 5024);
+    }
+
+    #[test]
+    fn tools_and_formats_are_checked() {
+        let with = |more: Value| {
+            let mut inputs = json!({"messages": [{"role": "user", "content": "a"}]});
+            inputs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            ChatInput::parse(&inputs)
+        };
+        let schema = json!({"type": "json_schema", "json_schema": {"type": "object"}});
+        assert!(with(json!({"response_format": schema})).unwrap().json);
+        assert!(with(json!({"response_format": {"type": "json_object"}})).unwrap().json);
+        assert!(!with(json!({"response_format": {"type": "text"}})).unwrap().json);
+        assert_eq!(with(json!({"lora": "mine"})).unwrap().lora.as_deref(), Some("mine"));
+        let flat = json!({"name": "t", "description": "d", "parameters": {"type": "object"}});
+        with(json!({"tools": [flat, {"type": "function", "function": flat}]})).unwrap();
+        for bad in [
+            json!({"tools": {}}),
+            json!({"tools": [{"type": "function", "function": {}}]}),
+            json!({"tools": [{"type": "other", "function": flat}]}),
+            json!({"tools": [{"name": "t", "parameters": []}]}),
+            json!({"response_format": {"type": "xml"}}),
+            json!({"response_format": {"type": "json_schema"}}),
+            json!({"response_format": "json"}),
+            json!({"lora": 1}),
+        ] {
+            assert_eq!(with(bad.clone()).unwrap_err().code, 5006, "{bad}");
+        }
+        let calls =
+            json!([{"role": "assistant", "content": null, "tool_calls": [{"name": "t", "arguments": {}}]}]);
+        let input = ChatInput::parse(&json!({"messages": calls})).unwrap();
+        assert_eq!(
+            input.prompt,
+            Prompt::Chat(vec![Message::new("assistant", r#"[{"arguments":{},"name":"t"}]"#)])
+        );
     }
 }

@@ -20,8 +20,11 @@ use tokio::sync::Mutex;
 pub mod batch;
 pub mod catalog;
 mod chat;
+mod form;
+pub mod gateway;
 pub mod inputs;
 pub mod obedience;
+mod openai;
 pub mod sse;
 pub mod wire;
 
@@ -33,6 +36,9 @@ use crate::onnx;
 use crate::reranker::Reranker;
 use crate::server::{CLIENT_LEFT, Twin, broken_reply, cut_reply, json_reply, read_body};
 use catalog::Task;
+use chat::Chat;
+use form::Form;
+use gateway::Passing;
 use inputs::{ChatInput, EmbedInput, RerankInput};
 use wire::AiError;
 
@@ -50,8 +56,8 @@ pub struct Ai {
     pub reranker: Option<Arc<Reranker>>,
     /// Answers for every chat model.
     pub chat: Option<Arc<Llama>>,
-    /// Held by the one generation that runs.
-    pub(crate) generating: Mutex<()>,
+    /// Held by the one generation that runs; the session of the latest.
+    pub(crate) generating: Mutex<Option<String>>,
 }
 
 impl Ai {
@@ -80,7 +86,7 @@ impl Ai {
                 embedder: embedder.join().map_err(|_| panicked())??.map(Arc::new),
                 reranker: reranker.join().map_err(|_| panicked())??.map(Arc::new),
                 chat: chat.map(Arc::new),
-                generating: Mutex::new(()),
+                generating: Mutex::default(),
             })
         })?;
         for (missing, name) in [
@@ -145,6 +151,8 @@ fn find_gguf(models: &Path) -> Result<Option<PathBuf>> {
 /// The routes of the binding.
 pub fn routes() -> Router<Arc<Twin>> {
     Router::new()
+        .merge(gateway::routes())
+        .merge(openai::routes())
         .route("/run", post(run))
         .route("/ai-gateway/run", post(run))
         .route("/ai-api/models/search", get(models))
@@ -158,35 +166,44 @@ async fn run(State(twin): State<Arc<Twin>>, headers: HeaderMap, body: Body) -> R
     let model = wire::model_name(header);
     let task = catalog::task(model);
     let op = task.map_or("run", Task::op);
-    let mut counted = Counted { twin: Arc::clone(&twin), op, model, status: CLIENT_LEFT };
+    let mut counted = Counted { twin: Arc::clone(&twin), op, model, status: CLIENT_LEFT, hit: false };
     let body = read_body(body, wire::MAX_BODY_BYTES).await;
     let request = Request::parse(model, body.as_deref());
     if let (Some(Task::Embed), Ok(request)) = (task, &request) {
         counted.op = batch::op(request);
     }
     let sent = body.as_deref().unwrap_or_default();
+    let passing = request
+        .as_ref()
+        .map_or(Ok(None), |request| Passing::parse(model, &request.inputs, &request.options, sent.len()));
+    if let Ok(Some(passing)) = &passing
+        && let Some(mut response) = twin.gateway.cached(passing)
+    {
+        counted.hit = true;
+        wire::add_request_id(&mut response, &request_id);
+        return response;
+    }
     let plan = twin.plan(&Call { service: Service::Ai, op: counted.op, model: Some(model), body: sent });
     drop(body);
     plan.wait().await;
     if plan.disconnect {
         return broken_reply();
     }
-    let mut gateway = false;
-    let mut result = match &plan.error {
-        Some(error) => Err(error.ai()),
-        None => match request {
-            Ok(request) => {
-                gateway = request.options.pointer("/gateway/id").is_some_and(Value::is_string);
-                dispatch(&twin, model, &request, &plan).await
-            }
-            Err(error) => Err(error),
-        },
+    let (mut result, passing) = match (&plan.error, request, passing) {
+        (Some(error), _, passing) => (Err(error.ai()), passing.ok().flatten()),
+        (None, Ok(request), Ok(passing)) => {
+            (dispatch(&twin, model, &request, &headers, &plan).await, passing)
+        }
+        (None, Err(error), _) | (None, _, Err(error)) => (Err(error), None),
     };
     if let (Ok(_), Some(error)) = (&result, &plan.error_after) {
         result = Err(error.ai());
     }
     let mut response = result.unwrap_or_else(|error| error.reply());
-    wire::add_ids(&mut response, &request_id, gateway);
+    if let Some(passing) = passing {
+        response = gateway::watch(&twin, passing, response);
+    }
+    wire::add_request_id(&mut response, &request_id);
     if plan.cut_reply {
         return cut_reply(response).await;
     }
@@ -200,10 +217,15 @@ struct Counted<'c> {
     op: &'static str,
     model: &'c str,
     status: u16,
+    /// Answered by the gateway.
+    hit: bool,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        if self.hit {
+            return self.twin.stats.change(|c| c.gateway_hits += 1);
+        }
         self.twin.stats.ai(self.op, self.model, self.status);
     }
 }
@@ -263,6 +285,7 @@ async fn dispatch(
     twin: &Arc<Twin>,
     model: &str,
     request: &Request,
+    headers: &HeaderMap,
     plan: &Plan,
 ) -> std::result::Result<Response, AiError> {
     let no_model = || AiError::no_model(model);
@@ -297,7 +320,10 @@ async fn dispatch(
         Task::Chat => {
             let engine = Arc::clone(twin.ai.chat.as_ref().ok_or_else(no_model)?);
             let input = ChatInput::parse(&request.inputs)?;
-            chat::answer(twin, &engine, input, plan, request.option("rejectIfBusy")).await
+            let asked = chat::asked(Service::Ai, model, &request.inputs, &request.options, headers);
+            let reject_if_busy = request.option("rejectIfBusy");
+            let chat = Chat { input, form: Form::WorkersAi, asked, plan, reject_if_busy };
+            chat::answer(twin, &engine, chat).await
         }
     }
 }

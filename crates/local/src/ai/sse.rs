@@ -1,12 +1,14 @@
-//! The events of a chat stream.
+//! What a chat is answered with, in Workers AI's own form: whole or as the events of a stream.
 
 use axum::body::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::faults::ToolCall;
 
 /// What a generation cost, as Workers AI reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -14,12 +16,28 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// The sum.
     pub total_tokens: usize,
+    /// Of the prompt, for chats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<PromptDetails>,
+}
+
+/// Of the tokens of a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PromptDetails {
+    /// Those that did not have to be computed.
+    pub cached_tokens: usize,
 }
 
 impl Usage {
     /// Adds up.
     pub fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+        let total_tokens = prompt_tokens + completion_tokens;
+        Self { prompt_tokens, completion_tokens, total_tokens, ..Self::default() }
+    }
+
+    /// The same with tokens that were in the cache.
+    pub fn cached(self, cached_tokens: usize) -> Self {
+        Self { prompt_tokens_details: Some(PromptDetails { cached_tokens }), ..self }
     }
 }
 
@@ -33,6 +51,18 @@ pub fn text_event(text: &str) -> Bytes {
     event(&json!({"response": text, "p": padding}))
 }
 
+/// The calls of tools, complete.
+pub fn calls_event(calls: &[ToolCall]) -> Bytes {
+    event(&json!({"response": "", "tool_calls": calls}))
+}
+
+/// A whole answer. In JSON mode a text that is JSON is given as the value it is, as the platform was seen to do.
+pub fn whole(text: &str, calls: &[ToolCall], usage: Usage, json_mode: bool) -> Value {
+    let value = json_mode.then(|| serde_json::from_str::<Value>(text).ok()).flatten();
+    let response = value.unwrap_or_else(|| text.into());
+    json!({"response": response, "tool_calls": calls, "usage": usage})
+}
+
 /// The usage, before the end.
 pub fn usage_event(usage: Usage) -> Bytes {
     event(&json!({"response": "", "usage": usage}))
@@ -43,7 +73,8 @@ pub fn done_event() -> Bytes {
     Bytes::from_static(b"data: [DONE]\n\n")
 }
 
-fn event(data: &serde_json::Value) -> Bytes {
+/// One event.
+pub fn event(data: &Value) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
@@ -82,7 +113,7 @@ mod tests {
         let text = std::str::from_utf8(&text).unwrap();
         let data = text.strip_prefix("data: ").and_then(|t| t.strip_suffix("\n\n")).unwrap();
         assert!(!data.contains('\n'));
-        let value: serde_json::Value = serde_json::from_str(data).unwrap();
+        let value: Value = serde_json::from_str(data).unwrap();
         assert_eq!(value["response"], "a\n\"b\"");
         assert!(value["p"].as_str().is_some_and(|p| p.len() >= 4));
         assert_eq!(

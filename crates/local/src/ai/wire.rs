@@ -13,6 +13,10 @@ pub const MODEL_HEADER: &str = "cf-consn-model-id";
 pub const REQUEST_ID_HEADER: &str = "cf-ai-req-id";
 /// The reply header with the id of the gateway's log entry.
 pub const LOG_ID_HEADER: &str = "cf-aig-log-id";
+/// The reply header that says whether AI Gateway had the reply in its cache: `HIT` or `MISS`.
+pub const CACHE_HEADER: &str = "cf-aig-cache-status";
+/// The request header that keeps a conversation on the instance that has its prompt cached.
+pub const SESSION_HEADER: &str = "x-session-affinity";
 /// The largest request, in bytes.
 pub const MAX_BODY_BYTES: usize = 10_000_000;
 
@@ -22,6 +26,8 @@ pub const CODE_MISSING: u32 = 3003;
 pub const CODE_TOO_LARGE: u32 = 3006;
 /// Out of capacity.
 pub const CODE_CAPACITY: u32 = 3040;
+/// The model takes no adapters.
+pub const CODE_NO_LORA: u32 = 5005;
 /// The input does not satisfy the model's schema.
 pub const CODE_INPUT: u32 = 5006;
 /// No such model.
@@ -147,16 +153,10 @@ pub fn model_name(header: &str) -> &str {
     }
 }
 
-/// Adds the ids that every reply carries.
-pub fn add_ids(response: &mut Response, request_id: &str, gateway: bool) {
-    let mut add = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    add(REQUEST_ID_HEADER, request_id);
-    if gateway {
-        add(LOG_ID_HEADER, &crate::vectorize::store::new_uuid());
+/// Adds the id that every reply carries.
+pub fn add_request_id(response: &mut Response, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
 }
 

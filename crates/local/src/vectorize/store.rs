@@ -718,7 +718,7 @@ pub(crate) fn new_uuid() -> String {
 }
 
 /// `2026-11-21T03:54:00.123Z`. The calendar is Howard Hinnant's `civil_from_days`.
-fn rfc3339(ms: u64) -> String {
+pub(crate) fn rfc3339(ms: u64) -> String {
     let (days, ms) = ((ms / 86_400_000) as i64, ms % 86_400_000);
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
