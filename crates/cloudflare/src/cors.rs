@@ -3,8 +3,7 @@
 use worker::{Env, Headers, Method, Request, Response, ResponseBuilder};
 
 /// What a page may send.
-const HEADERS: &str =
-    "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id, \
+const HEADERS: &str = "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id, \
     mcp-method, mcp-name";
 /// What a page may read beside the usual.
 const EXPOSED: &str = "etag, retry-after, x-request-id, x-vercel-ai-ui-message-stream, mcp-session-id";

@@ -16,8 +16,8 @@ use ragflare_core::ingest::{
 use ragflare_core::ports::{DocumentStore, Finish, Job, Message, ObjectStore, Role};
 use ragflare_core::search::{Mode, SearchRequest, Searcher};
 use ragflare_core::settings::{Field, FieldType, Settings};
-use ragflare_core::testing::{Call, Chaos, Effect, Fate, Hand, MemoryPorts};
 use ragflare_core::testing::contract::Contract;
+use ragflare_core::testing::{Call, Chaos, Effect, Fate, Hand, MemoryPorts};
 use ragflare_core::{Error, Tenant};
 use std::cell::Cell;
 use std::pin::pin;
