@@ -41,6 +41,7 @@ mod delta;
 mod embeddings;
 mod error;
 mod external;
+mod gateway;
 mod generation;
 mod options;
 mod rerank;
@@ -59,6 +60,7 @@ pub use embeddings::{EMBED_BATCH, Embeddings, Pooling};
 pub use error::AiError;
 pub(crate) use error::shorten;
 pub use external::ExternalChat;
+pub use gateway::{AiGateway, LogPatch};
 pub use generation::{
     FinishReason, Generation, GenerationRequest, Message, ResponseFormat, Role, Tool, ToolCall, Usage,
 };
@@ -199,7 +201,8 @@ impl Ai {
     /// Generates a text as a stream. Returns when the first event is there; a stream that fails or ends before
     /// that is tried again under the [`RetryPolicy`], whose deadline ends there too.
     ///
-    /// A service that answers with a whole reply instead gives the same events, with all text in one delta.
+    /// A service that answers with a whole reply instead gives the same events, with all text in one delta. So does JSON mode,
+    /// which does not stream (documentation of 2026-09).
     ///
     /// # Errors
     /// As for any call; later errors come as items of the stream.
@@ -208,7 +211,7 @@ impl Ai {
         model: &str,
         request: &GenerationRequest,
     ) -> Result<GenerationStream, AiError> {
-        let inputs = request.to_wire(true)?;
+        let inputs = request.to_wire(request.response_format.is_none())?;
         self.call(model, &inputs, GenerationStream::open).await
     }
 

@@ -1,14 +1,56 @@
 //! What a tenant may spend on searches and answers, counted in D1. Without a daily limit nothing is counted.
 
 use crate::d1::{Database, Statement};
-use ragflare_core::answer::Prepared;
-use ragflare_core::ports::{Prompt, Usage};
+use ragflare_core::answer::{AnswerUsage, Prepared};
+use ragflare_core::ports::Prompt;
+use ragflare_core::search::SearchUsage;
 use ragflare_core::settings::Limits;
 use ragflare_core::{Error, Result, Tenant, prices};
 use serde::Deserialize;
 
 /// [`Error::Budget`]'s word for the daily limit.
 pub(crate) const TODAY: &str = "today";
+/// [`Error::Budget`]'s word for the limit of one request.
+const ONE_REQUEST: &str = "one request";
+
+/// Neurons, and tokens of chat models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub(crate) struct Amount {
+    pub(crate) neurons: f64,
+    pub(crate) tokens: f64,
+}
+
+impl Amount {
+    /// What a search cost.
+    pub(crate) fn of_search(usage: &SearchUsage) -> Self {
+        let tokens = usage.condense_prompt_tokens + usage.condense_completion_tokens;
+        Self { neurons: usage.neurons.unwrap_or(0.0), tokens: tokens as f64 }
+    }
+
+    /// The most that an answer can cost, its search included.
+    pub(crate) fn most(prepared: &Prepared) -> Self {
+        let searched = Self::of_search(&prepared.usage);
+        let Some(prompt) = &prepared.prompt else { return searched };
+        let Prompt { model, max_tokens, .. } = prompt;
+        let read = prepared.prompt_tokens as u64;
+        let neurons = prices::neurons(model, read, u64::from(*max_tokens)).unwrap_or(0.0);
+        let tokens = (read + u64::from(*max_tokens)) as f64;
+        Self { neurons: searched.neurons + neurons, tokens: searched.tokens + tokens }
+    }
+
+    /// What it did cost.
+    pub(crate) fn of_answer(usage: &AnswerUsage, search: Self) -> Self {
+        let tokens = search.tokens + usage.tokens.total_tokens as f64;
+        Self { neurons: usage.neurons.unwrap_or(search.neurons), tokens }
+    }
+}
+
+impl std::ops::Sub for Amount {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self { neurons: self.neurons - other.neurons, tokens: self.tokens - other.tokens }
+    }
+}
 
 /// The limits and where spending is counted.
 #[derive(Clone, Debug)]
@@ -17,76 +59,97 @@ pub(crate) struct Budget {
     limits: Limits,
 }
 
-#[derive(Deserialize)]
-struct Spent {
-    neurons: f64,
-}
-
 impl Budget {
     pub(crate) fn new(database: Database, limits: Limits) -> Self {
         Self { database, limits }
     }
 
+    fn counts(&self) -> bool {
+        self.limits.neurons_per_day.is_some() || self.limits.tokens_per_day.is_some()
+    }
+
+    fn daily(&self) -> Amount {
+        let tokens = self.limits.tokens_per_day.map_or(f64::MAX, |tokens| tokens as f64);
+        Amount { neurons: self.limits.neurons_per_day.unwrap_or(f64::MAX), tokens }
+    }
+
     /// Refuses a tenant whose day is used up, before anything is spent on it.
     pub(crate) async fn check(&self, tenant: &Tenant) -> Result<()> {
-        let Some(allowed) = self.limits.neurons_per_day else { return Ok(()) };
-        let spent = self.spent(tenant).await?;
-        if spent < allowed { Ok(()) } else { Err(Error::Budget { what: TODAY, needed: 0.0, allowed: 0.0 }) }
+        if !self.counts() {
+            return Ok(());
+        }
+        let (spent, allowed) = (self.spent(tenant).await?, self.daily());
+        for (unit, spent, allowed) in
+            [("neurons", spent.neurons, allowed.neurons), ("tokens", spent.tokens, allowed.tokens)]
+        {
+            if spent >= allowed {
+                return Err(Error::Budget { what: TODAY, unit, needed: 0.0, allowed: 0.0 });
+            }
+        }
+        Ok(())
     }
 
-    async fn spent(&self, tenant: &Tenant) -> Result<f64> {
-        let statement = Statement::new("SELECT neurons FROM spending WHERE tenant = ?1 AND day = ?2")
+    async fn spent(&self, tenant: &Tenant) -> Result<Amount> {
+        let statement = Statement::new("SELECT neurons, tokens FROM spending WHERE tenant = ?1 AND day = ?2")
             .bind(tenant.as_str())
             .number(today());
-        let spent: Vec<Spent> = self.database.all(statement).await?;
-        Ok(spent.first().map_or(0.0, |spent| spent.neurons))
+        let spent: Vec<Amount> = self.database.all(statement).await?;
+        Ok(spent.first().copied().unwrap_or_default())
     }
 
-    /// Counts what was spent, or gives back what was not.
-    pub(crate) async fn spend(&self, tenant: &Tenant, neurons: f64) -> Result<()> {
-        if self.limits.neurons_per_day.is_none() || neurons == 0.0 {
+    /// Counts what was spent; what is less than nothing is given back.
+    pub(crate) async fn spend(&self, tenant: &Tenant, amount: Amount) -> Result<()> {
+        if !self.counts() || amount == Amount::default() {
             return Ok(());
         }
         let statement = Statement::new(
-            "INSERT INTO spending (tenant, day, neurons) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons",
+            "INSERT INTO spending (tenant, day, neurons, tokens) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons, \
+             tokens = tokens + excluded.tokens",
         );
-        self.database.run(statement.bind(tenant.as_str()).number(today()).bind(neurons)).await
+        let statement = statement.bind(tenant.as_str()).number(today());
+        self.database.run(statement.bind(amount.neurons).bind(amount.tokens)).await
     }
 
     /// Counts the most that an answer can cost. One statement decides, so that answers at the same time can't pass the limit
     /// together.
-    pub(crate) async fn reserve(&self, tenant: &Tenant, needed: f64) -> Result<()> {
-        if let Some(allowed) = self.limits.neurons_per_request.filter(|allowed| needed > *allowed) {
-            return Err(Error::Budget { what: "one request", needed, allowed });
+    pub(crate) async fn reserve(&self, tenant: &Tenant, needed: Amount) -> Result<()> {
+        let tokens = self.limits.tokens_per_request.map(|tokens| tokens as f64);
+        for (unit, needed, allowed) in
+            [("neurons", needed.neurons, self.limits.neurons_per_request), ("tokens", needed.tokens, tokens)]
+        {
+            if let Some(allowed) = allowed.filter(|allowed| needed > *allowed) {
+                return Err(Error::Budget { what: ONE_REQUEST, unit, needed, allowed });
+            }
         }
-        let Some(allowed) = self.limits.neurons_per_day else { return Ok(()) };
-        let statement = Statement::new(
-            "INSERT INTO spending (tenant, day, neurons) SELECT ?1, ?2, ?3 \
-             WHERE ?3 + coalesce((SELECT neurons FROM spending WHERE tenant = ?1 AND day = ?2), 0) <= ?4 \
-             ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons RETURNING neurons",
-        );
-        let statement = statement.bind(tenant.as_str()).number(today()).bind(needed).bind(allowed);
-        if !self.database.all::<Spent>(statement).await?.is_empty() {
+        if !self.counts() {
             return Ok(());
         }
-        let left = (allowed - self.spent(tenant).await?).max(0.0);
-        Err(Error::Budget { what: TODAY, needed, allowed: left })
+        let daily = self.daily();
+        let statement = Statement::new(
+            "INSERT INTO spending (tenant, day, neurons, tokens) SELECT ?1, ?2, ?3, ?4 WHERE \
+             ?3 + coalesce((SELECT neurons FROM spending WHERE tenant = ?1 AND day = ?2), 0) <= ?5 AND \
+             ?4 + coalesce((SELECT tokens FROM spending WHERE tenant = ?1 AND day = ?2), 0) <= ?6 \
+             ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons, \
+             tokens = tokens + excluded.tokens RETURNING neurons, tokens",
+        );
+        let statement = statement.bind(tenant.as_str()).number(today());
+        let statement =
+            statement.bind(needed.neurons).bind(needed.tokens).bind(daily.neurons).bind(daily.tokens);
+        if !self.database.all::<Amount>(statement).await?.is_empty() {
+            return Ok(());
+        }
+        let spent = self.spent(tenant).await?;
+        let left = Amount {
+            neurons: (daily.neurons - spent.neurons).max(0.0),
+            tokens: (daily.tokens - spent.tokens).max(0.0),
+        };
+        Err(if needed.neurons > left.neurons {
+            Error::Budget { what: TODAY, unit: "neurons", needed: needed.neurons, allowed: left.neurons }
+        } else {
+            Error::Budget { what: TODAY, unit: "tokens", needed: needed.tokens, allowed: left.tokens }
+        })
     }
-}
-
-/// The most that the model's answer can cost.
-pub(crate) fn room(prepared: &Prepared) -> f64 {
-    let cost = |prompt: &Prompt| {
-        prices::neurons(&prompt.model, prepared.prompt_tokens as u64, prompt.max_tokens.into())
-    };
-    prepared.prompt.as_ref().and_then(cost).unwrap_or(0.0)
-}
-
-/// What it did cost, at the price of the model that was asked first.
-pub(crate) fn cost(prepared: &Prepared) -> impl Fn(&Usage) -> f64 + use<> {
-    let model = prepared.prompt.as_ref().map(|prompt| prompt.model.clone()).unwrap_or_default();
-    move |usage| prices::neurons(&model, usage.prompt_tokens, usage.completion_tokens).unwrap_or(0.0)
 }
 
 fn today() -> u64 {

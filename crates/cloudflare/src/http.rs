@@ -126,6 +126,7 @@ impl From<Error> for ApiError {
             },
             Error::Budget { .. } => Self::new(400, "request_limit_exceeded", message),
             Error::TooLong { .. } => Self::new(400, "context_length_exceeded", message),
+            Error::Format { .. } => Self::new(502, "format_not_met", message),
             _ => Self::new(500, "internal", message),
         }
     }

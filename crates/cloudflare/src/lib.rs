@@ -3,8 +3,10 @@
 
 pub mod ai;
 mod budget;
+mod cache;
 pub mod cors;
 pub mod d1;
+mod feedback;
 pub mod http;
 pub mod invocation;
 pub mod keys;
@@ -18,6 +20,7 @@ pub mod upload;
 pub mod vectorize;
 mod vectors;
 
+pub use feedback::Feedback;
 pub use models::{AiEmbedder, AiGenerator, AiReranker, Answers};
 pub use platform::{Bindings, Platform};
 pub use queue::CloudflareQueue;

@@ -1,18 +1,24 @@
 //! Workers AI behind core's model ports.
 
 use crate::ai::{
-    Ai, AiError, BatchState, ExternalChat, FinishReason, GenerationRequest, GenerationStream, RetryClass,
-    StreamEvent,
+    Ai, AiError, BatchState, ExternalChat, FinishReason, GatewayOptions, GenerationRequest, GenerationStream,
+    ResponseFormat, RetryClass, RunOptions, StreamEvent,
 };
 use crate::ai::{
     Embeddings as WireEmbeddings, Message as WireMessage, Pooling as WirePooling, Role as WireRole,
+    Tool as WireTool, ToolCall as WireCall,
 };
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::{Stream, StreamExt};
 use ragflare_core::ports::{
-    Collected, Embedder, Embeddings, Finish, Generated, Prompt, Reranker, Role, TextGenerator, Usage,
+    Collected, Embedder, Embeddings, Finish, Format, Gateway, Generated, Message, Prompt, Reranker, Role,
+    TextGenerator, Tool, ToolCall, Usage,
 };
-use ragflare_core::settings::{EmbeddingSettings, Pooling};
+use ragflare_core::settings::{EmbeddingSettings, GatewaySettings, Pooling};
 use ragflare_core::{Error, Result, Retry, Tenant};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,8 +26,12 @@ use std::task::{Context, Poll};
 
 /// Codes of a service that is out of capacity for now.
 const BUSY: [u32; 3] = [3007, 3008, 3040];
+/// JSON mode could not meet the schema.
+const NOT_THE_FORMAT: u32 = 5024;
+/// The key of AI Gateway's metadata that tells whose a call was.
+pub(crate) const TENANT: &str = "tenant";
 
-fn fault(service: &'static str, error: &AiError) -> Error {
+pub(crate) fn fault(service: &'static str, error: &AiError) -> Error {
     let busy = match error {
         AiError::Platform { code: Some(code), .. } if BUSY.contains(code) => true,
         AiError::Platform { status: 429, .. } => error.retry_class() == RetryClass::Backoff,
@@ -65,6 +75,21 @@ impl AiEmbedder {
             .map_err(|error| embedder(&error))?;
         Ok(embeddings(rows))
     }
+}
+
+fn generator(error: &AiError) -> Error {
+    match error.code() {
+        Some(NOT_THE_FORMAT) => Error::Format { message: "no JSON of this schema came of it".into() },
+        _ => fault("generator", error),
+    }
+}
+
+/// Under which AI Gateway keeps an answer: the tenant, and all that the model is asked.
+fn cache_key(tenant: &Tenant, prompt: &Prompt) -> String {
+    let mut hasher = Sha256::new();
+    // The session only says where it is asked.
+    hasher.update(format!("{:?}", Prompt { session: None, ..prompt.clone() }));
+    format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize()))
 }
 
 fn embedder(error: &AiError) -> Error {
@@ -163,12 +188,33 @@ impl Reranker for AiReranker {
 pub struct AiGenerator {
     ai: Ai,
     external: Option<(Rc<str>, ExternalChat)>,
+    gateway: Option<Rc<GatewaySettings>>,
 }
 
 impl AiGenerator {
     /// Over a client.
     pub fn new(ai: Ai) -> Self {
-        Self { ai, external: None }
+        Self { ai, external: None, gateway: None }
+    }
+
+    /// With AI Gateway before the models of Workers AI.
+    pub fn with_gateway(self, gateway: &GatewaySettings) -> Self {
+        Self { gateway: Some(Rc::new(gateway.clone())), ..self }
+    }
+
+    fn options(&self, tenant: &Tenant, prompt: &Prompt) -> RunOptions {
+        let affinity =
+            prompt.session.iter().map(|session| ("x-session-affinity".to_owned(), session.clone()));
+        let gateway = self.gateway.as_ref().map(|gateway| GatewayOptions {
+            id: gateway.id.clone(),
+            cache_key: gateway.cache_ttl.map(|_| cache_key(tenant, prompt)),
+            cache_ttl: gateway.cache_ttl,
+            skip_cache: gateway.cache_ttl.is_none().then_some(true),
+            metadata: Map::from_iter([(TENANT.to_owned(), tenant.as_str().into())]),
+            collect_log: gateway.collect_log,
+            ..GatewayOptions::default()
+        });
+        RunOptions { extra_headers: affinity.collect(), gateway, ..RunOptions::default() }
     }
 
     /// With a model of another service, asked when a prompt names it.
@@ -177,62 +223,116 @@ impl AiGenerator {
     }
 }
 
+fn wire_message(message: &Message) -> WireMessage {
+    let role = match message.role {
+        Role::System => WireRole::System,
+        Role::User => WireRole::User,
+        Role::Assistant => WireRole::Assistant,
+        Role::Tool => WireRole::Tool,
+    };
+    let call = |call: &ToolCall| WireCall {
+        id: Some(call.id.clone()),
+        name: call.function.name.clone(),
+        arguments: call.function.arguments.clone().into(),
+    };
+    WireMessage {
+        tool_calls: message.tool_calls.iter().map(call).collect(),
+        tool_call_id: message.tool_call_id.clone(),
+        ..WireMessage::new(role, message.content.as_str())
+    }
+}
+
+fn wire_tool(tool: &Tool) -> WireTool {
+    let function = &tool.function;
+    WireTool::Function {
+        name: function.name.clone(),
+        description: function.description.clone(),
+        parameters: function.parameters.clone(),
+    }
+}
+
+fn called(call: WireCall) -> ToolCall {
+    let arguments = match call.arguments {
+        Value::String(text) => text,
+        Value::Null => "{}".into(),
+        other => other.to_string(),
+    };
+    ToolCall::new(call.id.unwrap_or_default(), call.name, arguments)
+}
+
 /// A generation under way. Dropping it stops the model.
 #[derive(Debug)]
-pub struct Answers(GenerationStream);
+pub struct Answers {
+    stream: GenerationStream,
+    gateway: Option<Gateway>,
+}
+
+impl Answers {
+    fn new(stream: GenerationStream) -> Self {
+        let (log_id, cache) = (stream.gateway_log_id(), stream.gateway_cache());
+        let gateway = (log_id.is_some() || cache.is_some())
+            .then(|| Gateway { log_id: log_id.map(str::to_owned), cache: cache.map(str::to_owned) });
+        Self { stream, gateway }
+    }
+}
 
 impl Stream for Answers {
     type Item = Result<Generated>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let event = match futures::ready!(self.0.poll_next_unpin(context)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(fault("generator", &error)))),
-                Some(Ok(event)) => event,
-            };
-            return Poll::Ready(Some(Ok(match event {
-                StreamEvent::Delta(text) => Generated::Delta(text),
-                // No tools were offered.
-                StreamEvent::ToolCalls(_) => continue,
-                StreamEvent::Usage(usage) => Generated::Usage(Usage {
-                    prompt_tokens: usage.prompt_tokens.into(),
-                    completion_tokens: usage.completion_tokens.into(),
-                    total_tokens: usage.total_tokens.into(),
-                }),
-                StreamEvent::Done { truncated: true, .. } => Generated::Done(Finish::Truncated),
-                StreamEvent::Done { finish_reason: Some(FinishReason::Length), .. } => {
-                    Generated::Done(Finish::Length)
-                }
-                StreamEvent::Done { .. } => Generated::Done(Finish::Stop),
-            })));
+        if let Some(gateway) = self.gateway.take() {
+            return Poll::Ready(Some(Ok(Generated::Gateway(gateway))));
         }
+        let event = match futures::ready!(self.stream.poll_next_unpin(context)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(generator(&error)))),
+            Some(Ok(event)) => event,
+        };
+        Poll::Ready(Some(Ok(match event {
+            StreamEvent::Delta(text) => Generated::Delta(text),
+            StreamEvent::ToolCalls(calls) => Generated::ToolCalls(calls.into_iter().map(called).collect()),
+            StreamEvent::Usage(usage) => Generated::Usage(Usage {
+                prompt_tokens: usage.prompt_tokens.into(),
+                completion_tokens: usage.completion_tokens.into(),
+                total_tokens: usage.total_tokens.into(),
+                cached_tokens: usage.cached_tokens.unwrap_or_default().into(),
+            }),
+            StreamEvent::Done { truncated: true, .. } => Generated::Done(Finish::Truncated),
+            StreamEvent::Done { finish_reason: Some(FinishReason::Length), .. } => {
+                Generated::Done(Finish::Length)
+            }
+            StreamEvent::Done { finish_reason: Some(FinishReason::ToolCalls), .. } => {
+                Generated::Done(Finish::ToolCalls)
+            }
+            StreamEvent::Done { .. } => Generated::Done(Finish::Stop),
+        })))
     }
 }
 
 impl TextGenerator for AiGenerator {
     type Stream = Answers;
 
-    async fn generate(&self, _: &Tenant, prompt: &Prompt) -> Result<Answers> {
-        let messages = prompt
-            .messages
-            .iter()
-            .map(|message| {
-                let role = match message.role {
-                    Role::System => WireRole::System,
-                    Role::User => WireRole::User,
-                    Role::Assistant => WireRole::Assistant,
-                };
-                WireMessage::new(role, message.content.as_str())
-            })
-            .collect();
+    async fn generate(&self, tenant: &Tenant, prompt: &Prompt) -> Result<Answers> {
+        let messages = prompt.messages.iter().map(wire_message).collect();
         let mut request = GenerationRequest::new(messages, prompt.max_tokens);
         request.temperature = Some(prompt.temperature);
+        request.tools = prompt.tools.iter().map(wire_tool).collect();
+        request.response_format = match &prompt.format {
+            None | Some(Format::Text) => None,
+            Some(Format::JsonObject) => Some(ResponseFormat::JsonObject),
+            Some(Format::JsonSchema(schema)) => Some(ResponseFormat::JsonSchema(schema.clone())),
+        };
         let stream = match &self.external {
             Some((model, chat)) if **model == prompt.model => chat.stream(model, &request).await,
-            _ => self.ai.stream(&prompt.model, &request).await,
+            _ => {
+                if let Some(lora) = &prompt.lora {
+                    request.extra.insert("lora".into(), lora.as_str().into());
+                }
+                let ai = self.ai.clone().with_options(self.options(tenant, prompt));
+                ai.stream(&prompt.model, &request).await
+            }
         };
-        stream.map(Answers).map_err(|error| fault("generator", &error))
+        stream.map(Answers::new).map_err(|error| generator(&error))
     }
 }
 

@@ -73,6 +73,7 @@ pub struct Platform {
     objects: R2Objects,
     jobs: CloudflareQueue,
     clock: PlatformClock,
+    ai: Ai,
     database: Database,
     ledger: Ledger,
 }
@@ -102,19 +103,28 @@ impl Platform {
             let chat = ExternalChat::new(&external.url, key, ledger.clone());
             generator = generator.with_external(&external.model, chat);
         }
+        if let Some(gateway) = &settings.answer.gateway {
+            generator = generator.with_gateway(gateway);
+        }
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),
             vectors: VectorizeVectors::over(indexes),
             keywords: D1Keywords::new(database.clone()),
-            reranker: AiReranker::new(ai, &settings.search.rerank_model),
+            reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
             generator,
             documents: D1Documents::new(database.clone()),
             objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
+            ai,
             database,
             ledger: ledger.clone(),
         })
+    }
+
+    /// Workers AI.
+    pub fn ai(&self) -> &Ai {
+        &self.ai
     }
 
     /// The database.

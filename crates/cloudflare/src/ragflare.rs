@@ -1,15 +1,18 @@
 //! Ingest, search, answer: the whole of Ragflare for a worker of one's own.
 
-use crate::budget::{self, Budget};
+use crate::ai::AiGateway;
+use crate::budget::{Amount, Budget};
+use crate::cache::{AnswerCache, Known, Record, Recording};
+use crate::feedback::Feedback;
 use crate::ledger::Ledger;
 use crate::platform::{Bindings, Platform};
 use futures::{Stream, StreamExt};
-use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Ending, Prepared, Source};
+use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, AnswerUsage, Ending, Prepared, Source};
 use ragflare_core::citations::Citation;
 use ragflare_core::document::{Document, DocumentId, Metadata};
 use ragflare_core::identity::{content_hash, object_key};
 use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition, Registered, pending_generation};
-use ragflare_core::ports::{DocumentStore, Ports, Usage};
+use ragflare_core::ports::{DocumentStore, Ports, ToolCall};
 use ragflare_core::search::{SearchRequest, SearchResponse, Searcher};
 use ragflare_core::settings::Settings;
 use ragflare_core::{Error, Result, Tenant, filter};
@@ -64,8 +67,10 @@ pub struct Answer {
     pub sources: Vec<Source>,
     /// The markers in the text, in order.
     pub citations: Vec<Citation>,
-    /// Tokens used, as the model counts them.
-    pub usage: Option<Usage>,
+    /// Tools that the model wants called.
+    pub tool_calls: Vec<ToolCall>,
+    /// What it cost.
+    pub usage: Option<AnswerUsage>,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -164,52 +169,71 @@ impl Ragflare {
         let budget = self.budget();
         budget.check(tenant).await?;
         let found = Searcher::new(&*self.platform, &self.settings).search(tenant, request).await?;
-        budget.spend(tenant, found.usage.neurons.unwrap_or(0.0)).await?;
+        budget.spend(tenant, Amount::of_search(&found.usage)).await?;
         Ok(found)
     }
 
-    /// Finds and packs what an answer needs; the model is not asked yet.
+    /// Finds and packs what an answer needs; the model is not asked yet. A question that was answered before, as long as
+    /// `answer.cache_seconds` says, comes with its answer.
     ///
     /// # Errors
     /// As [`answer::prepare`]; [`Error::Budget`].
     pub async fn prepare(&self, tenant: &Tenant, request: &AnswerRequest) -> Result<Prepared> {
+        let place = match self.cache().look(tenant, request).await? {
+            Some(Known::Answer(prepared)) => return Ok(*prepared),
+            Some(Known::Place(place)) => Some(place),
+            None => None,
+        };
         let budget = self.budget();
         budget.check(tenant).await?;
         let prepared = answer::prepare(&*self.platform, &self.settings, tenant, request).await?;
-        let searched = prepared.usage.neurons.unwrap_or(0.0);
-        if let Err(error) = budget.reserve(tenant, searched + budget::room(&prepared)).await {
-            budget.spend(tenant, searched).await?;
+        if let Err(error) = budget.reserve(tenant, Amount::most(&prepared)).await {
+            budget.spend(tenant, Amount::of_search(&prepared.usage)).await?;
             return Err(error);
         }
-        Ok(prepared)
+        Ok(Prepared { place, ..prepared })
     }
 
     /// Streams an answer that was prepared.
     pub fn stream(
         &self,
         tenant: &Tenant,
-        prepared: Prepared,
+        mut prepared: Prepared,
     ) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
-        let (budget, reserved) = (self.budget(), budget::room(&prepared));
-        let (cost, paying) = (budget::cost(&prepared), tenant.clone());
+        let (budget, cache, paying) = (self.budget(), self.cache(), tenant.clone());
+        let (reserved, searched) = (Amount::most(&prepared), Amount::of_search(&prepared.usage));
+        let mut open = prepared.recorded.is_none();
+        let mut keeping = prepared.place.take().map(|place| {
+            let record = Record {
+                query: prepared.query.clone(),
+                question: prepared.question.clone(),
+                sources: prepared.sources.clone(),
+                prompt_tokens: prepared.prompt_tokens,
+                events: Vec::new(),
+            };
+            (place, record, Recording::default())
+        });
         let events = answer::stream(self.platform.clone(), self.settings.clone(), tenant.clone(), prepared);
         // What was reserved and not used is given back, once; all of it stays spent when nobody waits for the end.
-        let mut open = true;
         events
             .then(move |event| {
                 let unused = match &event {
-                    AnswerEvent::Usage(usage) if open => reserved - cost(usage),
-                    AnswerEvent::Error(_) if open => reserved,
-                    _ => 0.0,
+                    AnswerEvent::Usage(usage) if open => reserved - Amount::of_answer(usage, searched),
+                    AnswerEvent::Error(_) if open => reserved - searched,
+                    _ => Amount::default(),
                 };
-                open &= matches!(
-                    event,
-                    AnswerEvent::Sources(_) | AnswerEvent::Delta(_) | AnswerEvent::Citation(_)
-                );
-                let (budget, tenant) = (budget.clone(), paying.clone());
+                open &= !matches!(event, AnswerEvent::Usage(_) | AnswerEvent::Error(_));
+                let whole = keeping.as_mut().and_then(|(.., recording)| recording.note(&event));
+                let kept = whole.zip(keeping.take_if(|_| matches!(event, AnswerEvent::Done(_))));
+                let (budget, cache, tenant) = (budget.clone(), cache.clone(), paying.clone());
                 async move {
-                    if budget.spend(&tenant, -unused).await.is_err() {
-                        worker::console_error!("{unused} unused neurons were not given back");
+                    if budget.spend(&tenant, Amount::default() - unused).await.is_err() {
+                        worker::console_error!("{unused:?} unused was not given back");
+                    }
+                    if let Some((events, (place, record, _))) = kept
+                        && cache.keep(&tenant, &place, &Record { events, ..record }).await.is_err()
+                    {
+                        worker::console_error!("an answer was not kept");
                     }
                     event
                 }
@@ -219,6 +243,38 @@ impl Ragflare {
 
     fn budget(&self) -> Budget {
         Budget::new(self.platform.database().clone(), self.settings.limits.clone())
+    }
+
+    fn cache(&self) -> AnswerCache {
+        AnswerCache::new(self.platform.database().clone(), self.settings.clone())
+    }
+
+    /// Refuses a tenant whose day is used up.
+    ///
+    /// # Errors
+    /// [`Error::Budget`]; storage errors.
+    pub async fn check_budget(&self, tenant: &Tenant) -> Result<()> {
+        self.budget().check(tenant).await
+    }
+
+    /// Counts neurons that were spent on other than searches and answers.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub async fn spend(&self, tenant: &Tenant, neurons: f64) -> Result<()> {
+        self.budget().spend(tenant, Amount { neurons, tokens: 0.0 }).await
+    }
+
+    /// Notes what a reader says of an answer in the log of AI Gateway; `false` when there is no such log of the tenant's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without `answer.gateway`, for a malformed id, and for values out of range; what the gateway fails
+    /// with.
+    pub async fn feedback(&self, tenant: &Tenant, feedback: &Feedback) -> Result<bool> {
+        let Some(settings) = &self.settings.answer.gateway else {
+            return Err(Error::invalid("answer.gateway", "is not configured, so there are no logs"));
+        };
+        feedback.note(&AiGateway::new(self.platform.ai().clone(), &settings.id), tenant).await
     }
 
     /// Answers a question, all at once.
@@ -234,6 +290,7 @@ impl Ragflare {
                 AnswerEvent::Sources(sources) => answer.sources = sources,
                 AnswerEvent::Delta(text) => answer.text.push_str(&text),
                 AnswerEvent::Citation(citation) => answer.citations.push(citation),
+                AnswerEvent::ToolCalls(calls) => answer.tool_calls = calls,
                 AnswerEvent::Usage(usage) => answer.usage = Some(usage),
                 AnswerEvent::Done(ending) => answer.ending = Some(ending),
                 AnswerEvent::Error(error) => return Err(error),

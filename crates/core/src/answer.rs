@@ -2,23 +2,29 @@
 //! they stream.
 
 mod condense;
+mod ladder;
 pub mod output;
+mod quote;
+mod run;
+mod structured;
 
-use crate::citations::{Checked, Citation};
-use crate::pack::{Budget, pack};
-use crate::ports::{Clock, Finish, Generated, Message, Ports, Prompt, Role, TextGenerator, Usage};
+pub use run::stream;
+
+use crate::citations::Citation;
+use crate::identity::{digest, short};
+use crate::pack::{Budget, Talk, pack};
+use crate::ports::{Clock, Finish, Format, Gateway, Message, Ports, Prompt, Role, Tool, ToolCall, Usage};
 use crate::search::{Hit, MAX_QUERY_BYTES, SearchRequest, SearchUsage, Searcher, Timings};
 use crate::settings::{Settings, within};
-use crate::{Error, Result, Tenant, prompt};
-use futures::stream::{self, Stream, StreamExt};
-use output::Output;
+use crate::tokens::cl100k;
+use crate::{Error, Result, Tenant, prices, prompt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// Messages a conversation may have at most.
 pub const MAX_MESSAGES: usize = 200;
+/// Tools a request may bring at most, as at `OpenAI`.
+pub const MAX_TOOLS: usize = 128;
 
 /// A question, as the API takes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +47,15 @@ pub struct AnswerRequest {
     /// One of the configured models; the first when absent.
     #[serde(default)]
     pub model: Option<String>,
+    /// Tools that the model may call; the client runs them and asks again with what they gave.
+    #[serde(default)]
+    pub tools: Vec<Tool>,
+    /// The form that the answer must have.
+    #[serde(default)]
+    pub response_format: Option<Format>,
+    /// One of the configured fine-tunes.
+    #[serde(default)]
+    pub lora: Option<String>,
     /// Whether the reply is streamed; the pipeline does not look at it.
     #[serde(default = "yes")]
     pub stream: bool,
@@ -53,10 +68,12 @@ fn yes() -> bool {
 impl AnswerRequest {
     /// A question without history.
     pub fn new(question: impl Into<String>) -> Self {
-        let message = Message { role: Role::User, content: question.into() };
         Self {
-            messages: vec![message],
+            messages: vec![Message::new(Role::User, question)],
             model: None,
+            tools: Vec::new(),
+            response_format: None,
+            lora: None,
             filter: None,
             top_k: None,
             max_tokens: None,
@@ -114,10 +131,13 @@ pub enum Outcome {
     /// The documents have nothing, or nothing as relevant as `answer.min_relevance` asks. No model was asked; the text says so
     /// in the question's language.
     NotFound,
+    /// No model could be reached; the text is passages of the sources, word by word.
+    Quoted,
 }
 
 /// One step of an answer. Every HTTP protocol is an encoder of these.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AnswerEvent {
     /// The sources, before the first word.
     Sources(Vec<Source>),
@@ -125,12 +145,44 @@ pub enum AnswerEvent {
     Delta(String),
     /// The marker at the end of the text so far.
     Citation(Citation),
-    /// Tokens used.
-    Usage(Usage),
+    /// Tools that the model wants called, after the text. What is in them is the model's own word, unchecked.
+    ToolCalls(Vec<ToolCall>),
+    /// What the answer cost.
+    Usage(AnswerUsage),
     /// The end.
     Done(Ending),
     /// The end, by failure. Text sent before stays.
+    #[serde(skip)]
     Error(Error),
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AnswerUsage {
+    /// Tokens of the model that answered.
+    #[serde(flatten)]
+    pub tokens: Usage,
+    /// Whether the model did not say, and the tokens are our own count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// All of it, the search included, by [`crate::prices`]; absent when the price of a model that was asked is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neurons: Option<f64>,
+    /// The same in dollars, as if no neurons were free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+}
+
+impl AnswerUsage {
+    /// Tokens of a model, after a search.
+    fn new(tokens: Usage, model: Option<&str>, search: &SearchUsage) -> Self {
+        let answering = match model {
+            Some(model) => prices::neurons(model, tokens.prompt_tokens, tokens.completion_tokens),
+            None => Some(0.0),
+        };
+        let neurons = search.neurons.and_then(|searching| Some(searching + answering?));
+        Self { tokens, estimated: false, neurons, usd: neurons.map(prices::dollars) }
+    }
 }
 
 /// How an answer ended.
@@ -154,10 +206,49 @@ pub struct Ending {
     /// Stages that failed and were done without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
+    /// What AI Gateway says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// Whether it was given before, and is given again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+}
+
+impl Ending {
+    fn new(outcome: Outcome, finish_reason: Finish, degraded: Vec<String>) -> Self {
+        Self {
+            finish_reason,
+            model: None,
+            outcome,
+            cited: Vec::new(),
+            grounded: outcome != Outcome::NotFound,
+            uncited: false,
+            degraded,
+            gateway: None,
+            cached: false,
+        }
+    }
+}
+
+/// Where an answer may be kept, to be given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// [`cache_key`] of its question.
+    pub key: String,
+    /// The tenant's epoch before the search: when its documents have changed since, the answer is not kept.
+    pub epoch: u64,
+}
+
+/// What makes two questions of a tenant the same: every field of the request but whether it is streamed, and every setting.
+pub fn cache_key(settings: &Settings, request: &AnswerRequest) -> String {
+    let request = AnswerRequest { stream: false, ..request.clone() };
+    let version = concat!(env!("CARGO_PKG_VERSION"), " 1");
+    let parts = [version.to_owned(), json(settings), json(&request)];
+    short(&digest(&parts.each_ref().map(|part| part.as_bytes())), 32)
 }
 
 /// An answer about to be generated: sources are known, the prompt fits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prepared {
     /// What was searched for: the question, or what was made of it and the conversation. The model that answers reads the
     /// question itself.
@@ -168,6 +259,8 @@ pub struct Prepared {
     pub sources: Vec<Source>,
     /// What the model is asked; `None` when nothing was found, or nothing as relevant as `answer.min_relevance` asks.
     pub prompt: Option<Prompt>,
+    /// What the prompt is made of besides the sources, to be made again for another model's window.
+    pub talk: Talk,
     /// Tokens of the prompt, as counted before sending.
     pub prompt_tokens: usize,
     /// What the search used.
@@ -176,6 +269,10 @@ pub struct Prepared {
     pub timings_ms: Timings,
     /// Stages that failed and were done without.
     pub degraded: Vec<String>,
+    /// The events of an answer given before, which are given again.
+    pub recorded: Option<Vec<AnswerEvent>>,
+    /// Where the answer may be kept; for whoever keeps answers.
+    pub place: Option<Place>,
 }
 
 /// Condenses, searches and packs.
@@ -197,16 +294,24 @@ pub async fn prepare<P: Ports>(
         return Err(Error::invalid("messages", format!("are {count}; allowed are 1 to {MAX_MESSAGES}")));
     }
     let model = request.model.as_deref().unwrap_or(&answer.model);
-    if model != answer.model && model != answer.fallback_model {
+    if !answer.allowed().contains(&model) {
         return Err(Error::invalid("model", format!("`{model}` is none of those that /v1/models lists")));
+    }
+    if let Some(lora) = request.lora.as_ref().filter(|lora| !answer.loras.contains(lora)) {
+        return Err(Error::invalid("lora", format!("`{lora}` is none of the configured ones")));
+    }
+    check_tools(&request.tools)?;
+    let format = request.response_format.clone().filter(|format| *format != Format::Text);
+    if let Some(format) = &format {
+        structured::check_format(format)?;
+        if !request.tools.is_empty() {
+            return Err(Error::invalid("response_format", "can't be asked for together with `tools`"));
+        }
     }
     within("top_k", top_k, 1..=50)?;
     within("max_tokens", max_tokens, 1..=answer.max_tokens_limit)?;
     within("temperature", temperature, 0.0..=5.0)?;
-    let (question, history) = match request.messages.split_last() {
-        Some((last, history)) if last.role == Role::User => (&last.content, history),
-        _ => return Err(Error::invalid("messages", "the last message must be the user's")),
-    };
+    let (history, question, after) = parts(&request.messages)?;
     if question.trim().is_empty() {
         return Err(Error::invalid("messages", "the question must not be empty"));
     }
@@ -240,16 +345,35 @@ pub async fn prepare<P: Ports>(
     let hits = if irrelevant(&found.hits, answer.min_relevance) { Vec::new() } else { found.hits };
 
     let budget = Budget {
-        window: answer.window.unwrap_or_else(|| crate::models::window(model)),
+        window: answer.window_of(model),
         answer: max_tokens as usize,
         context: answer.context_tokens,
     };
     let mut system = answer.system_prompt.clone();
+    if let Some(format) = &format {
+        system.push_str(&structured::instructions(format));
+    }
     for message in instructions {
         system.push_str("\n\n");
         system.push_str(&prompt::data(&message.content));
     }
-    let packed = pack(budget, &system, &history, question, &hits)?;
+    let examples = answer.examples.iter().flat_map(|example| {
+        [
+            Message::new(Role::User, example.question.as_str()),
+            Message::new(Role::Assistant, example.answer.as_str()),
+        ]
+    });
+    let tools: usize = request.tools.iter().map(|tool| cl100k::count(&json(tool))).sum();
+    let mut talk = Talk {
+        system,
+        examples: examples.collect(),
+        history,
+        question: question.clone(),
+        after: after.to_vec(),
+        beside: tools,
+    };
+    let packed = pack(budget, &talk, &hits)?;
+    talk.history.drain(..packed.history_dropped);
     if packed.history_dropped > 0 {
         degraded.push("history_trimmed".to_owned());
     }
@@ -269,172 +393,77 @@ pub async fn prepare<P: Ports>(
             jumps: source.jumps,
         })
         .collect();
+    let first = request.messages.first().map_or("", |message| message.content.as_str());
+    let session = short(&digest(&[tenant.as_str().as_bytes(), first.as_bytes()]), 32);
     let prompt = (!sources.is_empty()).then(|| Prompt {
         model: model.to_owned(),
         messages: packed.messages,
         max_tokens,
         temperature,
+        tools: request.tools.clone(),
+        format,
+        lora: request.lora.clone(),
+        session: Some(session),
     });
     Ok(Prepared {
         query,
         question: question.clone(),
         sources,
         prompt,
+        talk,
         prompt_tokens: packed.tokens,
         usage,
         timings_ms,
         degraded,
+        recorded: None,
+        place: None,
     })
+}
+
+/// What was said before the question, the question, and what came of tools after it.
+fn parts(messages: &[Message]) -> Result<(&[Message], &String, &[Message])> {
+    let wrong = |message: &str| Err(Error::invalid("messages", message));
+    let Some(at) = messages.iter().rposition(|message| message.role == Role::User) else {
+        return wrong("there must be a question of the user's");
+    };
+    let (history, rest) = messages.split_at(at);
+    let (question, after) = (&rest[0].content, &rest[1..]);
+    let answers_tools = after.first().is_some_and(|message| !message.tool_calls.is_empty())
+        && after.last().is_some_and(|message| message.role == Role::Tool)
+        && after.iter().all(|message| matches!(message.role, Role::Assistant | Role::Tool));
+    if !after.is_empty() && !answers_tools {
+        return wrong("the last message must be the user's, or what a tool gave that was called after it");
+    }
+    Ok((history, question, after))
+}
+
+fn check_tools(tools: &[Tool]) -> Result<()> {
+    let wrong = |message: String| Err(Error::invalid("tools", message));
+    if tools.len() > MAX_TOOLS {
+        return wrong(format!("are {}; allowed are 0 to {MAX_TOOLS}", tools.len()));
+    }
+    for tool in tools {
+        let name = &tool.function.name;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if tool.r#type != "function" {
+            return wrong(format!("the type `{}` is not known; `function` is", tool.r#type));
+        }
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            return wrong(format!("the name `{name}` must be 1 to 64 characters of A-Z a-z 0-9 _ -"));
+        }
+        if !tool.function.parameters.is_object() {
+            return wrong(format!("the parameters of `{name}` must be a JSON schema"));
+        }
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Whether no hit is as relevant as asked. Of hits that nobody judged, nobody knows.
 fn irrelevant(hits: &[Hit], least: f32) -> bool {
     let best = hits.iter().filter_map(|hit| hit.scores.relevance).reduce(f32::max);
     best.is_some_and(|best| best < least)
-}
-
-/// Streams an answer. The stream owns what it needs and can outlive the request's handler; dropping it stops the
-/// generation. It ends with [`AnswerEvent::Done`] or [`AnswerEvent::Error`].
-pub fn stream<P: Ports + 'static>(
-    ports: Rc<P>,
-    settings: Rc<Settings>,
-    tenant: Tenant,
-    prepared: Prepared,
-) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
-    let sources = AnswerEvent::Sources(prepared.sources.clone());
-    let rest = stream::once(async move { open(ports, settings, tenant, prepared).await }).flatten();
-    stream::once(std::future::ready(sources)).chain(rest).boxed_local()
-}
-
-type Events = stream::LocalBoxStream<'static, AnswerEvent>;
-
-async fn open<P: Ports + 'static>(
-    ports: Rc<P>,
-    settings: Rc<Settings>,
-    tenant: Tenant,
-    prepared: Prepared,
-) -> Events {
-    let Some(mut prompt) = prepared.prompt else {
-        let ending = Ending {
-            finish_reason: Finish::Stop,
-            model: None,
-            outcome: Outcome::NotFound,
-            cited: Vec::new(),
-            grounded: false,
-            uncited: false,
-            degraded: prepared.degraded,
-        };
-        let text = prompt::nothing_found(&prepared.question);
-        let events = [AnswerEvent::Delta(text.into()), AnswerEvent::Done(ending)];
-        return stream::iter(events).boxed_local();
-    };
-    let mut degraded = prepared.degraded;
-    let generated = match ports.generator().generate(&tenant, &prompt).await {
-        Ok(generated) => Ok(generated),
-        Err(error)
-            if prompt.model != settings.answer.fallback_model
-                && fits_fallback(&settings, prepared.prompt_tokens, &prompt) =>
-        {
-            degraded.push("model".to_owned());
-            prompt.model.clone_from(&settings.answer.fallback_model);
-            ports.generator().generate(&tenant, &prompt).await.map_err(|_| error)
-        }
-        Err(error) => Err(error),
-    };
-    match generated {
-        Err(error) => stream::iter([AnswerEvent::Error(error)]).boxed_local(),
-        Ok(generated) => {
-            let instructions = prompt.messages.first().map_or("", |message| &message.content);
-            let run = Run {
-                generated,
-                output: Output::new(&prepared.sources, &prepared.question, instructions),
-                ready: VecDeque::new(),
-                ending: Ending {
-                    finish_reason: Finish::Truncated,
-                    model: Some(prompt.model),
-                    outcome: Outcome::Answered,
-                    cited: Vec::new(),
-                    grounded: true,
-                    uncited: false,
-                    degraded,
-                },
-                max_tokens: prompt.max_tokens,
-                room_used_up: false,
-                ended: false,
-            };
-            stream::unfold(run, Run::next).boxed_local()
-        }
-    }
-}
-
-fn fits_fallback(settings: &Settings, prompt_tokens: usize, prompt: &Prompt) -> bool {
-    prompt_tokens + prompt.max_tokens as usize
-        <= settings.answer.window.unwrap_or_else(|| crate::models::window(&settings.answer.fallback_model))
-}
-
-/// A generation on its way to the reader.
-struct Run<S> {
-    generated: S,
-    output: Output,
-    ready: VecDeque<AnswerEvent>,
-    ending: Ending,
-    max_tokens: u32,
-    room_used_up: bool,
-    ended: bool,
-}
-
-impl<S: Stream<Item = Result<Generated>> + Unpin> Run<S> {
-    async fn next(mut self) -> Option<(AnswerEvent, Self)> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some((event, self));
-            }
-            if self.ended {
-                return None;
-            }
-            match self.generated.next().await {
-                Some(Ok(Generated::Delta(delta))) => {
-                    let steps = self.output.push(&delta);
-                    self.take(steps);
-                }
-                Some(Ok(Generated::Usage(usage))) => {
-                    self.room_used_up = usage.completion_tokens >= u64::from(self.max_tokens);
-                    self.ready.push_back(AnswerEvent::Usage(usage));
-                }
-                Some(Ok(Generated::Done(finish))) => {
-                    // Native Workers AI streams do not say why they ended.
-                    let full = finish == Finish::Stop && self.room_used_up;
-                    self.ending.finish_reason = if full { Finish::Length } else { finish };
-                    self.end(None);
-                }
-                Some(Err(error)) => self.end(Some(error)),
-                None => self.end(None),
-            }
-        }
-    }
-
-    fn take(&mut self, steps: Vec<Checked>) {
-        for step in steps {
-            self.ready.push_back(match step {
-                Checked::Text(text) => AnswerEvent::Delta(text),
-                Checked::Citation(citation) => {
-                    if !self.ending.cited.contains(&citation.source) {
-                        self.ending.cited.push(citation.source);
-                    }
-                    AnswerEvent::Citation(citation)
-                }
-            });
-        }
-    }
-
-    fn end(&mut self, error: Option<Error>) {
-        self.ended = true;
-        let steps = self.output.finish();
-        self.take(steps);
-        self.ending.uncited = self.ending.cited.is_empty();
-        self.ready.push_back(match error {
-            Some(error) => AnswerEvent::Error(error),
-            None => AnswerEvent::Done(self.ending.clone()),
-        });
-    }
 }

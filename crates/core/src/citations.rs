@@ -169,6 +169,12 @@ impl CitationFilter {
     }
 }
 
+/// Of each source the sentence that has most of a question's words, by its bytes; `None` where none has any.
+pub(crate) fn sentences_about(sources: &[Source], question: &str) -> Vec<Option<(usize, usize)>> {
+    let support = Support::new(sources);
+    (0..sources.len()).map(|source| support.best(source, question).sentence).collect()
+}
+
 fn push_text(steps: &mut Vec<Checked>, more: &str) {
     match steps.last_mut() {
         Some(Checked::Text(text)) => text.push_str(more),

@@ -88,14 +88,22 @@ pub enum Error {
         /// Tokens of the window that are not reserved.
         available: usize,
     },
+    /// What the model answered is not of the form that was asked for, also when it was asked again.
+    #[error("the model's answer is not of the form asked for: {message}")]
+    Format {
+        /// What is wrong, and where.
+        message: String,
+    },
     /// A request would cost more than the settings allow.
-    #[error("this would cost up to {needed:.1} neurons; {allowed:.1} are left for {what}")]
+    #[error("this would cost up to {needed:.1} {unit}; {allowed:.1} are left for {what}")]
     Budget {
         /// What the limit is for: `one request` or `today`.
         what: &'static str,
-        /// Neurons, its whole answer room counted.
+        /// `neurons` or `tokens`.
+        unit: &'static str,
+        /// What is needed, with the whole answer room counted.
         needed: f64,
-        /// Neurons left.
+        /// What is left.
         allowed: f64,
     },
 }

@@ -2,7 +2,7 @@
 
 mod join;
 
-use crate::ports::Message;
+use crate::ports::{Message, Role};
 use crate::search::Hit;
 use crate::{Error, Result, prompt, tokens};
 
@@ -25,6 +25,74 @@ pub struct Budget {
     pub context: usize,
 }
 
+/// What is said to the model besides the sources.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Talk {
+    /// Instructions.
+    pub system: String,
+    /// Questions and answers that show how it is done.
+    pub examples: Vec<Message>,
+    /// What was said before the question, oldest first.
+    pub history: Vec<Message>,
+    /// The question.
+    pub question: String,
+    /// What came after it: calls of tools and what they gave.
+    pub after: Vec<Message>,
+    /// Tokens of what is sent beside messages: tools, the schema of the answer.
+    pub beside: usize,
+}
+
+impl Talk {
+    /// Everything that is sent, with the history from a position on.
+    fn messages<'a>(&self, from: usize, sources: impl Iterator<Item = &'a Hit>) -> Vec<Message> {
+        let text: String = sources.enumerate().map(|(at, hit)| prompt::source(at + 1, hit)).collect();
+        let system = Message::new(Role::System, self.system.as_str());
+        let question = Message::new(Role::User, prompt::question(&text, &self.question));
+        std::iter::once(system)
+            .chain(self.examples.iter().cloned())
+            .chain(self.history[from..].iter().map(prompt::message))
+            .chain([question])
+            .chain(self.after.iter().map(prompt::message))
+            .collect()
+    }
+
+    fn tokens(&self, messages: &[Message]) -> usize {
+        self.beside + prompt_tokens(messages)
+    }
+
+    /// The same sources for a smaller window: the oldest history goes, then sources from the last on, whose numbers nobody
+    /// needs. `None` when not even the first source fits.
+    pub fn refit(&self, available: usize, sources: &[&Hit]) -> Option<Refit> {
+        let mut from = 0;
+        let mut count = sources.len();
+        loop {
+            let messages = self.messages(from, sources[..count].iter().copied());
+            let tokens = self.tokens(&messages);
+            if tokens <= available {
+                return Some(Refit { messages, sources: count, tokens });
+            }
+            if from < self.history.len() {
+                from += 1;
+            } else if count > 1 {
+                count -= 1;
+            } else {
+                return None;
+            }
+        }
+    }
+}
+
+/// A prompt made to fit another window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refit {
+    /// Everything that is sent.
+    pub messages: Vec<Message>,
+    /// How many of the sources are in it.
+    pub sources: usize,
+    /// Tokens counted, template included.
+    pub tokens: usize,
+}
+
 /// A prompt that fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
@@ -40,11 +108,15 @@ pub struct Packed {
 
 /// Tokens of messages, template included.
 pub fn prompt_tokens(messages: &[Message]) -> usize {
-    REPLY_OVERHEAD
-        + messages
-            .iter()
-            .map(|message| MESSAGE_OVERHEAD + tokens::cl100k::count(&message.content))
-            .sum::<usize>()
+    REPLY_OVERHEAD + messages.iter().map(message_tokens).sum::<usize>()
+}
+
+fn message_tokens(message: &Message) -> usize {
+    let calls = message.tool_calls.iter().map(|call| {
+        let said = &call.function;
+        MESSAGE_OVERHEAD + tokens::cl100k::count(&said.name) + tokens::cl100k::count(&said.arguments)
+    });
+    MESSAGE_OVERHEAD + tokens::cl100k::count(&message.content) + calls.sum::<usize>()
 }
 
 /// Packs instructions, history, sources and question. The question always stays; the newest history that fits comes
@@ -56,25 +128,18 @@ pub fn prompt_tokens(messages: &[Message]) -> usize {
 ///
 /// # Errors
 /// [`Error::TooLong`] when instructions and question alone do not fit.
-pub fn pack(
-    budget: Budget,
-    system: &str,
-    history: &[Message],
-    question: &str,
-    hits: &[Hit],
-) -> Result<Packed> {
+pub fn pack(budget: Budget, talk: &Talk, hits: &[Hit]) -> Result<Packed> {
     let available = budget.window.saturating_sub(budget.answer);
-    let bare = prompt::messages(system, &[], prompt::question("", question));
-    let needed = prompt_tokens(&bare);
+    let needed = talk.tokens(&talk.messages(talk.history.len(), std::iter::empty()));
     if needed > available {
         return Err(Error::TooLong { needed, available });
     }
     let mut free = available - needed;
 
-    let mut kept = history.len();
+    let mut kept = talk.history.len();
     let mut room = free / 2;
     while kept > 0 {
-        let size = MESSAGE_OVERHEAD + tokens::cl100k::count(&prompt::data(&history[kept - 1].content));
+        let size = message_tokens(&prompt::message(&talk.history[kept - 1]));
         if size > room {
             break;
         }
@@ -96,10 +161,8 @@ pub fn pack(
     }
 
     loop {
-        let text: String =
-            sources.iter().enumerate().map(|(at, source)| prompt::source(at + 1, &source.hit)).collect();
-        let messages = prompt::messages(system, &history[kept..], prompt::question(&text, question));
-        let tokens = prompt_tokens(&messages);
+        let messages = talk.messages(kept, sources.iter().map(|source| &source.hit));
+        let tokens = talk.tokens(&messages);
         if tokens <= available {
             return Ok(Packed { messages, sources, tokens, history_dropped: kept });
         }
@@ -114,7 +177,6 @@ pub fn pack(
 mod tests {
     use super::*;
     use crate::document::DocumentId;
-    use crate::ports::Role;
     use crate::search::Scores;
     use proptest::prelude::*;
 
@@ -135,14 +197,23 @@ mod tests {
     }
 
     fn message(content: &str) -> Message {
-        Message { role: Role::User, content: content.into() }
+        Message::new(Role::User, content)
+    }
+
+    fn talk(history: &[Message], question: &str) -> Talk {
+        Talk {
+            system: "instructions".into(),
+            history: history.to_vec(),
+            question: question.into(),
+            ..Talk::default()
+        }
     }
 
     #[test]
     fn a_long_source_makes_way_for_the_next() {
         let budget = Budget { window: 400, answer: 50, context: 200 };
         let hits = [hit(&"word ".repeat(300)), hit("short and good")];
-        let packed = pack(budget, "sys", &[], "why?", &hits).unwrap();
+        let packed = pack(budget, &talk(&[], "why?"), &hits).unwrap();
         assert_eq!(packed.sources.len(), 1);
         assert!(packed.messages[1].content.contains("[S1] Title > Heading\nshort and good"));
     }
@@ -151,7 +222,7 @@ mod tests {
     fn the_oldest_history_goes_first() {
         let budget = Budget { window: 200, answer: 50, context: 200 };
         let history = [message(&"old ".repeat(80)), message("new")];
-        let packed = pack(budget, "sys", &history, "why?", &[]).unwrap();
+        let packed = pack(budget, &talk(&history, "why?"), &[]).unwrap();
         assert_eq!(packed.history_dropped, 1);
         assert_eq!(packed.messages[1].content, "new");
     }
@@ -159,7 +230,7 @@ mod tests {
     #[test]
     fn a_question_that_cannot_fit_is_refused() {
         let budget = Budget { window: 100, answer: 50, context: 200 };
-        let refused = pack(budget, "sys", &[], &"why ".repeat(200), &[]);
+        let refused = pack(budget, &talk(&[], &"why ".repeat(200)), &[]);
         assert!(matches!(refused, Err(Error::TooLong { available: 50, .. })));
     }
 
@@ -182,7 +253,8 @@ mod tests {
                 start = hit.end;
             }
             hits.sort_by_key(|hit| (hit.start ^ order).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            if let Ok(packed) = pack(Budget { window, answer, context }, "instructions", &history, &question, &hits) {
+            let talk = talk(&history, &question);
+            if let Ok(packed) = pack(Budget { window, answer, context }, &talk, &hits) {
                 prop_assert_eq!(packed.tokens, prompt_tokens(&packed.messages));
                 prop_assert!(packed.tokens + answer <= window);
                 let sources: usize = packed.sources.iter().map(|source| source.tokens).sum();
@@ -190,6 +262,12 @@ mod tests {
                 for (at, source) in packed.sources.iter().enumerate() {
                     let shown = prompt::source(at + 1, &source.hit);
                     prop_assert!(packed.messages.last().unwrap().content.contains(&shown));
+                }
+                let shown: Vec<&Hit> = packed.sources.iter().map(|source| &source.hit).collect();
+                let kept = Talk { history: talk.history[packed.history_dropped..].to_vec(), ..talk };
+                if let Some(refit) = kept.refit(packed.tokens * 2 / 3, &shown) {
+                    prop_assert_eq!(refit.tokens, prompt_tokens(&refit.messages));
+                    prop_assert!(refit.tokens <= packed.tokens * 2 / 3 && refit.sources <= shown.len());
                 }
             }
         }

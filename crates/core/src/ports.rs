@@ -3,12 +3,17 @@
 //! `testing::contract` checks both.
 
 mod documents;
+mod generation;
 mod jobs;
 mod objects;
 
 pub use documents::{
     DocumentStore, Flip, Garbage, ListQuery, Outdated, Overdue, Part, PlannedPart, Progress, Reusable, Span,
     TenantState, Ticket, Work,
+};
+pub use generation::{
+    Called, Finish, Format, Function, Gateway, Generated, Message, Prompt, Role, TextGenerator, Tool,
+    ToolCall, Usage,
 };
 pub use jobs::{Job, JobQueue};
 pub use objects::{ObjectEntry, ObjectStore};
@@ -18,9 +23,7 @@ use crate::filter::Filter;
 use crate::identity::Namespace;
 use crate::settings::EmbeddingSettings;
 use crate::{Result, Tenant};
-use futures::Stream;
 use futures::future::{Either, select};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::pin::pin;
 
@@ -212,82 +215,6 @@ pub trait Reranker {
     /// A score per passage, in order; at most [`Self::BATCH`]. Its scale is the model's own: see
     /// [`crate::models::reranker`].
     async fn rerank(&self, tenant: &Tenant, query: &str, passages: &[&str]) -> Result<Vec<f32>>;
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Instructions.
-    System,
-    /// The person asking.
-    User,
-    /// The model.
-    Assistant,
-}
-
-/// A message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub content: String,
-}
-
-/// What the chat model is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prompt {
-    /// Model name.
-    pub model: String,
-    /// The conversation, instructions first.
-    pub messages: Vec<Message>,
-    /// Answer room; always sent, since the platform's default is 256.
-    pub max_tokens: u32,
-    /// Sampling temperature.
-    pub temperature: f32,
-}
-
-/// Tokens of one generation, as the model counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
-    /// Their sum.
-    pub total_tokens: u64,
-}
-
-/// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model was done.
-    Stop,
-    /// The answer room was used up.
-    Length,
-    /// The stream ended without saying so.
-    Truncated,
-}
-
-/// A step of a generation.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Generated {
-    /// More text.
-    Delta(String),
-    /// Tokens used.
-    Usage(Usage),
-    /// The end.
-    Done(Finish),
-}
-
-/// The chat model.
-pub trait TextGenerator {
-    /// Deltas, then usage, then the end. Owns what it needs, so that a reply can outlive the request's handler.
-    type Stream: Stream<Item = Result<Generated>> + Unpin + 'static;
-    /// Starts a generation. Dropping the stream stops it.
-    async fn generate(&self, tenant: &Tenant, prompt: &Prompt) -> Result<Self::Stream>;
 }
 
 /// The time.

@@ -9,13 +9,11 @@ mod plain;
 pub mod template;
 
 use crate::identity::digest;
-use crate::ports::{Message, Role};
+use crate::ports::{Called, Message};
 use crate::search::Hit;
 
 pub use not_found::nothing_found;
 pub use plain::data;
-// The name until all callers say `data`.
-pub use plain::data as unmarked;
 
 /// The default instructions.
 pub const SYSTEM: &str = "You answer questions from the numbered sources in the user's message. \
@@ -50,15 +48,13 @@ fn boundary(sources: &str, question: &str) -> String {
     format!("=== {:012} ===", number % 1_000_000_000_000)
 }
 
-/// The whole conversation as it is sent.
-pub fn messages(system: &str, history: &[Message], last: String) -> Vec<Message> {
-    let mut messages = Vec::with_capacity(history.len() + 2);
-    messages.push(Message { role: Role::System, content: system.to_owned() });
-    // Markers of earlier answers meant other sources.
-    let plain = |message: &Message| Message { role: message.role, content: data(&message.content) };
-    messages.extend(history.iter().map(plain));
-    messages.push(Message { role: Role::User, content: last });
-    messages
+/// A message of others as the model reads it. Markers of earlier answers meant other sources.
+pub fn message(message: &Message) -> Message {
+    let mut plain = Message { content: data(&message.content), ..message.clone() };
+    for call in &mut plain.tool_calls {
+        call.function = Called { name: data(&call.function.name), arguments: data(&call.function.arguments) };
+    }
+    plain
 }
 
 #[cfg(test)]

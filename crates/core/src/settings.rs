@@ -171,6 +171,31 @@ pub struct External {
     pub window: usize,
 }
 
+/// A question and how it is to be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// The question.
+    pub question: String,
+    /// The answer.
+    pub answer: String,
+}
+
+/// AI Gateway in front of the chat models of Workers AI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Its name.
+    pub id: String,
+    /// How long it keeps an answer, in seconds; not at all when absent. The key of a kept answer is the tenant and all of the
+    /// prompt, sources included, so that it is neither another tenant's nor of a document's former text.
+    #[serde(default)]
+    pub cache_ttl: Option<u32>,
+    /// Whether it logs calls; by its own settings when absent.
+    #[serde(default)]
+    pub collect_log: Option<bool>,
+}
+
 /// How answers are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -179,8 +204,22 @@ pub struct AnswerSettings {
     pub model: String,
     /// Chat model to use when the first is out of service.
     pub fallback_model: String,
-    /// A service of another kind that answers when neither of the two does.
+    /// Further models that a request may name.
+    pub models: Vec<String>,
+    /// Fine-tunes (`LoRA`) that a request may name.
+    pub loras: Vec<String>,
+    /// A service of another kind that answers when neither of the first two does.
     pub external: Option<External>,
+    /// How long a model may say nothing, 100–300,000 ms: before its first word, with all tries, and between words. The next one
+    /// is asked then, or the answer ends.
+    pub timeout_ms: u32,
+    /// Whether passages are quoted when no model answers.
+    pub quote: bool,
+    /// AI Gateway.
+    pub gateway: Option<GatewaySettings>,
+    /// How long the answer to a question is given again to the same question of the same tenant, in seconds, as long as none
+    /// of its documents changes; 0 for never.
+    pub cache_seconds: u32,
     /// Tokens of prompt and answer together that the model takes; by [`crate::models`] when absent.
     pub window: Option<usize>,
     /// Tokens of sources put into the prompt at most (`cl100k_base`).
@@ -199,6 +238,30 @@ pub struct AnswerSettings {
     pub min_relevance: f32,
     /// Instructions put before everything else.
     pub system_prompt: String,
+    /// Put before every conversation, to show how it is done.
+    pub examples: Vec<Example>,
+}
+
+impl AnswerSettings {
+    /// The chat models that a request may name, the default first.
+    pub fn allowed(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        let further = self.models.iter().chain(self.external.as_ref().map(|external| &external.model));
+        for name in [&self.model, &self.fallback_model].into_iter().chain(further) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Tokens of prompt and answer together that a model takes.
+    pub fn window_of(&self, model: &str) -> usize {
+        match &self.external {
+            Some(external) if external.model == model => external.window,
+            _ => self.window.unwrap_or_else(|| crate::models::window(model)),
+        }
+    }
 }
 
 impl Default for AnswerSettings {
@@ -206,7 +269,13 @@ impl Default for AnswerSettings {
         Self {
             model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast".into(),
             fallback_model: "@cf/meta/llama-3.1-8b-instruct-fp8-fast".into(),
+            models: Vec::new(),
+            loras: Vec::new(),
             external: None,
+            timeout_ms: 30_000,
+            quote: true,
+            gateway: None,
+            cache_seconds: 0,
             window: None,
             context_tokens: 3000,
             max_tokens: 512,
@@ -215,12 +284,13 @@ impl Default for AnswerSettings {
             top_k: 10,
             min_relevance: 0.02,
             system_prompt: crate::prompt::SYSTEM.into(),
+            examples: Vec::new(),
         }
     }
 }
 
-/// What searches and answers may cost, in neurons by [`crate::prices`]; a model without a known price costs nothing here.
-/// Uploads are not counted.
+/// What searches and answers may cost, in neurons by [`crate::prices`] and in tokens of chat models; a model without a known
+/// price costs no neurons here. Uploads are not counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -228,6 +298,10 @@ pub struct Limits {
     pub neurons_per_request: Option<f64>,
     /// The most that a tenant may spend in a day (UTC).
     pub neurons_per_day: Option<f64>,
+    /// The most tokens that one answer's prompt and answer room may have together.
+    pub tokens_per_request: Option<u64>,
+    /// The most tokens that a tenant's answers may read and write in a day (UTC).
+    pub tokens_per_day: Option<u64>,
 }
 
 /// The type of a declared metadata field.
@@ -282,6 +356,19 @@ impl Settings {
                 return Err(Error::invalid(name, "must be more than 0"));
             }
         }
+        for (name, limit) in [
+            ("limits.tokens_per_request", self.limits.tokens_per_request),
+            ("limits.tokens_per_day", self.limits.tokens_per_day),
+        ] {
+            if limit == Some(0) {
+                return Err(Error::invalid(name, "must be more than 0"));
+            }
+        }
+        if self.answer.gateway.as_ref().is_some_and(|gateway| gateway.id.is_empty()) {
+            return Err(Error::invalid("answer.gateway", "needs an `id`"));
+        }
+        within("answer.timeout_ms", self.answer.timeout_ms, 100..=300_000)?;
+        within("answer.cache_seconds", self.answer.cache_seconds, 0..=30 * 86_400)?;
         within("answer.min_relevance", self.answer.min_relevance, 0.0..=1.0)?;
         within("answer.max_tokens_limit", self.answer.max_tokens_limit, 1..=16_384)?;
         within("answer.max_tokens", self.answer.max_tokens, 1..=self.answer.max_tokens_limit)?;

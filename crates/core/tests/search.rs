@@ -468,7 +468,7 @@ fn nothing_relevant_costs_no_model() {
 // --- conversation ---
 
 fn conversation(question: &str) -> AnswerRequest {
-    let said = |role, content: &str| Message { role, content: content.into() };
+    let said = |role, content: &str| Message::new(role, content);
     let messages = vec![
         said(Role::User, "What does the red fox eat?"),
         said(Role::Assistant, "Mice [S1]."),

@@ -71,7 +71,7 @@ pub(crate) async fn route(
             let tenant = (!access.operator).then_some(&access.tenant);
             json(200, &json!({"keys": invocation.keys().list(tenant).await?}))
         }
-        (method, "keys") => Err(not_allowed(&method, "GET, POST")),
+        (method, "keys") => Err(not_allowed(&method)),
         (Method::Delete, path) if path.starts_with("keys/") => {
             let id = &path["keys/".len()..];
             let tenant = (!access.operator).then_some(&access.tenant);
@@ -81,7 +81,7 @@ pub(crate) async fn route(
             }
             Ok(ResponseBuilder::new().with_status(204).empty())
         }
-        (method, path) if path.starts_with("keys/") => Err(not_allowed(&method, "DELETE")),
+        (method, path) if path.starts_with("keys/") => Err(not_allowed(&method)),
         (Method::Post, "reindex") => start_reindex(invocation, request, &access).await,
         (Method::Get, "reindex") => {
             let tenant = parameter(request, "tenant")?.map(Tenant::new).transpose()?;
@@ -89,7 +89,7 @@ pub(crate) async fn route(
             let (state, progress) = invocation.rag.pipeline().reindex_progress(&tenant).await?;
             json(200, &shown(&state, progress))
         }
-        (method, "reindex") => Err(not_allowed(&method, "GET, POST")),
+        (method, "reindex") => Err(not_allowed(&method)),
         (Method::Post, "sweep") => {
             operator(&access)?;
             let older_than = match parameter(request, "older_than")? {
@@ -108,12 +108,12 @@ pub(crate) async fn route(
             let audit = Audit::new(invocation.rag.platform().database().clone());
             json(200, &audit.run().await?)
         }
-        (method, "audit") => Err(not_allowed(&method, "GET")),
+        (method, "audit") => Err(not_allowed(&method)),
         (Method::Post, "rebuild-keywords") => {
             operator(&access)?;
             rebuild_keywords(invocation, request).await
         }
-        (method, "sweep" | "rebuild-keywords") => Err(not_allowed(&method, "POST")),
+        (method, "sweep" | "rebuild-keywords") => Err(not_allowed(&method)),
         _ => Err(ApiError::not_found(format!("route `/v1/admin/{rest}`"))),
     }
 }
@@ -139,6 +139,11 @@ async fn start_reindex(
 ) -> Result<Response, ApiError> {
     let wanted: NewReindex = read_or_default(request).await?;
     let tenant = allowed(access, wanted.tenant)?;
+    if let Some(id) = &wanted.document
+        && invocation.rag.platform().documents().get(&tenant, id).await?.is_none()
+    {
+        return Err(ApiError::not_found(format!("document `{id}`")));
+    }
     let reindex = Reindex { document: wanted.document, force: wanted.force };
     let progress = invocation.rag.pipeline().reindex(&tenant, &reindex).await?;
     let state = invocation.rag.platform().documents().tenant(&tenant).await?;

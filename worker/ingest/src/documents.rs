@@ -44,7 +44,7 @@ pub(crate) async fn collection(invocation: &Invocation, request: &mut Request) -
             let access = invocation.authorize(request, Scope::Write).await?;
             delete_prefix(invocation, &access.tenant, &query).await
         }
-        method => Err(not_allowed(&method, "GET, POST, DELETE")),
+        method => Err(not_allowed(&method)),
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn single(
             }
             Ok(ResponseBuilder::new().with_status(204).empty())
         }
-        (method, _) => Err(not_allowed(&method, "GET, PUT, PATCH, DELETE")),
+        (method, _) => Err(not_allowed(&method)),
     }
 }
 

@@ -22,13 +22,15 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
     let what = format!("{} {}", request.method(), request.path());
     let reply = route(&invocation, &mut request).await;
     invocation.report(&what);
-    match reply {
-        Ok(mut reply) => {
-            reply.headers_mut().set("x-request-id", &invocation.request_id)?;
-            Ok(reply)
-        }
-        Err(error) => error.into_response(&invocation.request_id),
+    let mut reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => error.into_response(&invocation.request_id)?,
+    };
+    reply.headers_mut().set("x-request-id", &invocation.request_id)?;
+    if reply.status_code() == 405 {
+        reply.headers_mut().set("allow", allowed(&request.path()))?;
     }
+    Ok(reply)
 }
 
 async fn route(invocation: &Invocation, request: &mut Request) -> Result<Response, ApiError> {
@@ -46,9 +48,31 @@ async fn route(invocation: &Invocation, request: &mut Request) -> Result<Respons
     }
 }
 
-/// 405 with what is allowed.
-fn not_allowed(method: &Method, allowed: &str) -> ApiError {
-    ApiError::new(405, "method_not_allowed", format!("{method} is not allowed here; allowed are {allowed}"))
+/// 405; what is allowed is said in a header.
+fn not_allowed(method: &Method) -> ApiError {
+    ApiError::new(405, "method_not_allowed", format!("{method} is not allowed here"))
+}
+
+/// The methods of a path, as the header `allow` has them.
+fn allowed(path: &str) -> &'static str {
+    let is_view = ["/chunks", "/text", "/content"].iter().any(|view| path.ends_with(view));
+    match path {
+        "/v1/documents" | "/v1/documents/" => "GET, POST, DELETE",
+        path if path.starts_with("/v1/documents/") => {
+            if is_view {
+                "GET"
+            } else {
+                "GET, PUT, PATCH, DELETE"
+            }
+        }
+        "/v1/admin/keys" | "/v1/admin/reindex" => "GET, POST",
+        "/v1/admin/sweep" | "/v1/admin/rebuild-keywords" => "POST",
+        path if path.ends_with("/replay") => "POST",
+        path if path.starts_with("/v1/admin/keys/") || path.starts_with("/v1/admin/dead-letters/") => {
+            "DELETE"
+        }
+        _ => "GET",
+    }
 }
 
 #[event(queue)]

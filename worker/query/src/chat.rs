@@ -2,7 +2,7 @@
 
 use crate::sse;
 use futures::StreamExt;
-use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest};
+use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Prepared};
 use ragflare_cloudflare::http::{ApiError, json, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
@@ -17,10 +17,7 @@ pub(crate) async fn answer(
     let access = invocation.authorize(request, Scope::Read).await?;
     let asked: AnswerRequest = read_json(request).await?;
     let prepared = invocation.rag.prepare(&access.tenant, &asked).await?;
-    let spent = json!({
-        "counted_prompt_tokens": prepared.prompt_tokens, "search": prepared.usage,
-        "timings_ms": prepared.timings_ms,
-    });
+    let spent = spent(&prepared);
     let query = prepared.query.clone();
     let mut events = invocation.rag.stream(&access.tenant, prepared);
     if asked.stream {
@@ -37,6 +34,7 @@ pub(crate) async fn answer(
             AnswerEvent::Sources(sources) => whole["sources"] = json!(sources),
             AnswerEvent::Delta(delta) => text.push_str(&delta),
             AnswerEvent::Citation(citation) => citations.push(json!(citation)),
+            AnswerEvent::ToolCalls(calls) => whole["tool_calls"] = json!(calls),
             AnswerEvent::Usage(usage) => whole["usage"] = merged(json!(usage), &spent),
             AnswerEvent::Done(ending) => whole["done"] = json!(ending),
             AnswerEvent::Error(error) => return Err(error.into()),
@@ -53,6 +51,7 @@ fn encode(event: AnswerEvent, query: &str, spent: &Value, request_id: &str) -> S
         AnswerEvent::Sources(sources) => sse::named("sources", &json!({"query": query, "sources": sources})),
         AnswerEvent::Delta(text) => sse::named("delta", &json!({"text": text})),
         AnswerEvent::Citation(citation) => sse::named("citation", &json!(citation)),
+        AnswerEvent::ToolCalls(calls) => sse::named("tool_calls", &json!({"tool_calls": calls})),
         AnswerEvent::Usage(usage) => sse::named("usage", &merged(json!(usage), spent)),
         AnswerEvent::Done(ending) => sse::named("done", &json!(ending)),
         AnswerEvent::Error(error) => {
@@ -62,7 +61,16 @@ fn encode(event: AnswerEvent, query: &str, spent: &Value, request_id: &str) -> S
     }
 }
 
-fn merged(mut usage: Value, spent: &Value) -> Value {
+/// What is known of the cost before the model is asked.
+pub(crate) fn spent(prepared: &Prepared) -> Value {
+    json!({
+        "counted_prompt_tokens": prepared.prompt_tokens, "search": prepared.usage,
+        "timings_ms": prepared.timings_ms,
+    })
+}
+
+/// The answer's tokens and all that it cost, beside what the search's share of that was.
+pub(crate) fn merged(mut usage: Value, spent: &Value) -> Value {
     if let (Some(usage), Some(spent)) = (usage.as_object_mut(), spent.as_object()) {
         usage.extend(spent.clone());
     }

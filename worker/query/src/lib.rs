@@ -3,6 +3,7 @@
 
 mod chat;
 mod departure;
+mod feedback;
 mod mcp;
 mod openai;
 mod sse;
@@ -83,7 +84,11 @@ async fn route(
     cors: &Cors,
 ) -> Result<Response, ApiError> {
     let what = format!("{} {path}", request.method());
-    match (method(request)?, template(path)) {
+    let template = template(path);
+    let unknown = || ApiError::not_found(format!("route `{path}`"));
+    let method =
+        method(request).map_err(|error| if allowed(template).is_some() { error } else { unknown() })?;
+    match (method, template) {
         (Method::Post, "/v1/search") => {
             let access = invocation.authorize(request, Scope::Read).await?;
             let search: SearchRequest = read_json(request).await?;
@@ -92,6 +97,7 @@ async fn route(
             json(200, &found?)
         }
         (Method::Post, "/v1/chat") => chat::answer(invocation, request, &what).await,
+        (Method::Post, "/v1/feedback") => feedback::give(invocation, request, &what).await,
         (Method::Post, "/v1/chat/completions") => openai::completions(invocation, request, &what).await,
         (Method::Post, "/v1/embeddings") => openai::embeddings(invocation, request, &what).await,
         (Method::Get, "/v1/models") => openai::models(invocation, request, &what).await,
@@ -110,16 +116,20 @@ async fn route(
         (method, template) if allowed(template).is_some() => {
             Err(ApiError::new(405, "method_not_allowed", format!("{method} is not allowed here")))
         }
-        _ => Err(ApiError::not_found(format!("route `{path}`"))),
+        _ => Err(unknown()),
     }
 }
 
 /// The methods of a route that is answered here, as the header `allow` has them.
 fn allowed(template: &str) -> Option<&'static str> {
     match template {
-        "/v1/search" | "/v1/chat" | "/v1/chat/completions" | "/v1/embeddings" | "/api/chat" | "/mcp" => {
-            Some("POST")
-        }
+        "/v1/search"
+        | "/v1/chat"
+        | "/v1/feedback"
+        | "/v1/chat/completions"
+        | "/v1/embeddings"
+        | "/api/chat"
+        | "/mcp" => Some("POST"),
         "/v1/models"
         | "/v1/models/{model}"
         | "/api/chat/{id}/stream"

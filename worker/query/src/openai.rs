@@ -2,6 +2,7 @@
 
 mod completions;
 mod embeddings;
+mod reply;
 
 pub(crate) use completions::completions;
 pub(crate) use embeddings::embeddings;
@@ -36,15 +37,6 @@ fn error_body(error: &ApiError, request_id: &str) -> Value {
     })
 }
 
-/// The models that answer.
-fn chat_models(settings: &Settings) -> Vec<&str> {
-    let mut names = vec![settings.answer.model.as_str()];
-    if settings.answer.fallback_model != settings.answer.model {
-        names.push(&settings.answer.fallback_model);
-    }
-    names
-}
-
 fn unknown_model(name: &str) -> ApiError {
     let message = format!("there is no model `{name}` for this; GET /v1/models lists those there are");
     ApiError { param: Some("model".into()), ..ApiError::new(404, "model_not_found", message) }
@@ -56,7 +48,7 @@ fn entries(settings: &Settings) -> Vec<Value> {
             "id": name, "object": "model", "created": 0, "owned_by": "cloudflare", "ragflare": {"task": task},
         })
     };
-    let mut all: Vec<Value> = chat_models(settings).into_iter().map(|name| entry(name, "chat")).collect();
+    let mut all: Vec<Value> = settings.answer.allowed().into_iter().map(|name| entry(name, "chat")).collect();
     all.push(entry(&settings.embedding.model, "embedding"));
     all
 }

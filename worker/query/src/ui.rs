@@ -1,56 +1,22 @@
 //! `POST /api/chat`: the AI SDK's UI message stream, `v1`, as `DefaultChatTransport` and `useChat` speak it (npm package
 //! `ai`, `ui-message-stream/ui-message-chunks.ts` and `ui/http-chat-transport.ts`, read in 7.0.173).
 
+mod request;
+
+use crate::chat::{merged, spent};
 use crate::sse;
-use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Source};
+use ragflare_cloudflare::core::answer::{AnswerEvent, Source};
 use ragflare_cloudflare::core::citations::Citation;
-use ragflare_cloudflare::core::ports::{Finish, Message, Role, Usage};
-use ragflare_cloudflare::core::{Error, Result as CoreResult};
+use ragflare_cloudflare::core::ports::{Finish, ToolCall};
 use ragflare_cloudflare::http::{ApiError, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
-use serde::Deserialize;
+use request::{Chat, Continued};
 use serde_json::{Value, json};
 use worker::{Request, Response, ResponseBuilder};
 
 /// The answer is one text part.
 const TEXT_ID: &str = "answer";
-
-/// What the transport posts. It also sends `id`, `trigger` and `messageId`, and an application may add fields of its own.
-#[derive(Deserialize)]
-struct Chat {
-    messages: Vec<UiMessage>,
-    filter: Option<Value>,
-    top_k: Option<usize>,
-    max_tokens: Option<u32>,
-    temperature: Option<f32>,
-    model: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct UiMessage {
-    role: Role,
-    parts: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-struct Part {
-    r#type: String,
-    #[serde(default)]
-    text: String,
-}
-
-impl UiMessage {
-    /// The texts; what else an answer's message holds (sources, citations, reasoning) is not said again.
-    fn into_message(self) -> CoreResult<Message> {
-        if self.role == Role::User && self.parts.iter().any(|part| part.r#type == "file") {
-            let message = "a part of type `file` can't be read; upload it with PUT /v1/documents/{id}";
-            return Err(Error::invalid("messages", message));
-        }
-        let texts = self.parts.into_iter().filter(|part| part.r#type == "text").map(|part| part.text);
-        Ok(Message { role: self.role, content: texts.collect::<Vec<_>>().join("\n") })
-    }
-}
 
 /// `POST /api/chat`
 pub(crate) async fn answer(
@@ -60,25 +26,16 @@ pub(crate) async fn answer(
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
     let asked: Chat = read_json(request).await?;
-    let messages: CoreResult<Vec<Message>> =
-        asked.messages.into_iter().map(UiMessage::into_message).collect();
-    let asked = AnswerRequest {
-        messages: messages?,
-        filter: asked.filter,
-        top_k: asked.top_k,
-        max_tokens: asked.max_tokens,
-        temperature: asked.temperature,
-        model: asked.model,
-        stream: true,
-    };
-    let prepared = invocation.rag.prepare(&access.tenant, &asked).await?;
+    let continued = asked.continued();
+    let prepared = invocation.rag.prepare(&access.tenant, &asked.into_request()?).await?;
     let mut message = UiStream {
         id: format!("msg-{}", invocation.request_id),
-        metadata: json!({"query": prepared.query, "search": prepared.usage, "timings_ms": prepared.timings_ms}),
+        continued,
+        query: prepared.query.clone(),
+        usage: spent(&prepared),
         sources: Vec::new(),
         units: 0,
         text_open: false,
-        usage: None,
         citations: Vec::new(),
     };
     let events = invocation.rag.stream(&access.tenant, prepared);
@@ -96,13 +53,13 @@ pub(crate) async fn resume(invocation: Invocation, request: &Request) -> Result<
 /// A message under way.
 struct UiStream {
     id: String,
-    /// What the `finish` chunk says of the message.
-    metadata: Value,
+    continued: Continued,
+    query: String,
+    usage: Value,
     sources: Vec<Source>,
     /// Length of the text so far in UTF-16 units, which JavaScript counts in.
     units: usize,
     text_open: bool,
-    usage: Option<Usage>,
     citations: Vec<Value>,
 }
 
@@ -110,12 +67,19 @@ impl UiStream {
     fn encode(&mut self, event: AnswerEvent) -> String {
         match event {
             AnswerEvent::Sources(sources) => {
-                let mut out = sse::plain(json!({"type": "start", "messageId": self.id}));
+                let id = if self.continued.id.is_empty() { &self.id } else { &self.continued.id };
+                let mut out = sse::plain(json!({"type": "start", "messageId": id}));
+                // The SDK tells by these which calls of tools are still to be answered.
+                out.push_str(&sse::plain(json!({"type": "start-step"})));
                 for source in &sources {
+                    let told = (source_id(source.number), source.hit.chunk_id.clone());
+                    if self.continued.sources.contains(&told) {
+                        continue;
+                    }
                     let mut chunk = described(source);
                     chunk["type"] =
                         if chunk["url"].is_string() { "source-url" } else { "source-document" }.into();
-                    chunk["sourceId"] = source_id(source.number).into();
+                    chunk["sourceId"] = told.0.into();
                     chunk["providerMetadata"] = json!({"ragflare": source});
                     out.push_str(&sse::plain(chunk));
                 }
@@ -135,41 +99,44 @@ impl UiStream {
                 self.citations.extend(self.citation(&citation));
                 sse::plain(json!({"type": "data-citation", "data": citation}))
             }
+            AnswerEvent::ToolCalls(calls) => {
+                let mut out = self.close_text();
+                out.extend(calls.iter().map(|call| sse::plain(called(call))));
+                out
+            }
             AnswerEvent::Usage(usage) => {
-                self.usage = Some(usage);
+                self.usage = merged(json!(usage), &self.usage);
                 String::new()
             }
             AnswerEvent::Done(ending) => {
                 let reason = match ending.finish_reason {
                     Finish::Stop => "stop",
                     Finish::Length => "length",
+                    Finish::ToolCalls => "tool-calls",
                     Finish::Truncated => "other",
                 };
-                self.metadata["usage"] = json!(self.usage);
-                self.metadata["done"] = json!(ending);
-                let finish =
-                    json!({"type": "finish", "finishReason": reason, "messageMetadata": self.metadata});
-                self.end(&finish)
+                let metadata = json!({"query": self.query, "usage": self.usage, "done": ending});
+                let mut out = self.close_text();
+                out.push_str(&sse::plain(json!({"type": "finish-step"})));
+                let finish = json!({"type": "finish", "finishReason": reason, "messageMetadata": metadata});
+                out + &end(&finish)
             }
             AnswerEvent::Error(error) => {
                 let error = json!({"type": "error", "errorText": ApiError::from(error).message});
-                self.end(&error)
+                self.close_text() + &end(&error)
             }
         }
     }
 
-    fn end(&mut self, last: &Value) -> String {
-        let mut out = String::new();
-        if std::mem::take(&mut self.text_open) {
-            let mut chunk = json!({"type": "text-end", "id": TEXT_ID});
-            if !self.citations.is_empty() {
-                chunk["citations"] = std::mem::take(&mut self.citations).into();
-            }
-            out = sse::plain(chunk);
+    fn close_text(&mut self) -> String {
+        if !std::mem::take(&mut self.text_open) {
+            return String::new();
         }
-        out.push_str(&sse::plain(last));
-        out.push_str(&sse::plain("[DONE]"));
-        out
+        let mut chunk = json!({"type": "text-end", "id": TEXT_ID});
+        if !self.citations.is_empty() {
+            chunk["citations"] = std::mem::take(&mut self.citations).into();
+        }
+        sse::plain(chunk)
     }
 
     /// A reference as the SDK's text parts have them since 7; the marker ends where the text stands now.
@@ -179,15 +146,35 @@ impl UiStream {
         reference["type"] = "source".into();
         reference["sourceType"] = if reference["url"].is_string() { "url" } else { "document" }.into();
         reference["id"] = source_id(source.number).into();
-        let mut made = json!({
-            "source": reference,
-            "startIndex": self.units.saturating_sub(citation.marker.len()), "endIndex": self.units,
-        });
-        if let Some(sentence) = json!(citation)["sentence"]["text"].as_str() {
-            made["citedText"] = sentence.into();
+        let start = self.units.saturating_sub(citation.marker.encode_utf16().count());
+        let mut made = json!({"source": reference, "startIndex": start, "endIndex": self.units});
+        if let Some(sentence) = &citation.sentence {
+            made["citedText"] = sentence.text.as_str().into();
         }
         Some(made)
     }
+}
+
+fn end(last: &Value) -> String {
+    sse::plain(last) + &sse::plain("[DONE]")
+}
+
+/// A call for the page to make: it alone knows its tools, so they are dynamic ones here.
+fn called(call: &ToolCall) -> Value {
+    let function = &call.function;
+    let mut chunk = json!({"toolCallId": call.id, "toolName": function.name, "dynamic": true});
+    match serde_json::from_str::<Value>(&function.arguments) {
+        Ok(input) => {
+            chunk["type"] = "tool-input-available".into();
+            chunk["input"] = input;
+        }
+        Err(error) => {
+            chunk["type"] = "tool-input-error".into();
+            chunk["input"] = function.arguments.as_str().into();
+            chunk["errorText"] = format!("the model's arguments are no JSON: {error}").into();
+        }
+    }
+    chunk
 }
 
 fn source_id(number: usize) -> String {

@@ -32,6 +32,7 @@ pub(super) struct Reply {
     pub(super) signal: Option<AbortSignal>,
     pub(super) request_id: Option<String>,
     pub(super) gateway_log_id: Option<String>,
+    pub(super) gateway_cache: Option<String>,
 }
 
 impl Call<'_> {
@@ -73,7 +74,8 @@ impl Reply {
     pub(super) fn new(response: Response) -> Self {
         let header = |name| response.headers().get(name).ok().flatten().filter(|value| !value.is_empty());
         let (request_id, gateway_log_id) = (header("cf-ai-req-id"), header("cf-aig-log-id"));
-        Self { response, abort: AbortOnDrop(None), signal: None, request_id, gateway_log_id }
+        let gateway_cache = header("cf-aig-cache-status");
+        Self { response, abort: AbortOnDrop(None), signal: None, request_id, gateway_log_id, gateway_cache }
     }
 
     /// An error status is read into its error.

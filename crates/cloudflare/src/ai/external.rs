@@ -35,7 +35,7 @@ impl ExternalChat {
         model: &str,
         request: &GenerationRequest,
     ) -> Result<GenerationStream, AiError> {
-        let body = body(model, &request.to_wire(true)?)?;
+        let body = body(model, &request.to_wire(request.response_format.is_none())?)?;
         retry::run(self.retry, async || GenerationStream::open(self.send(&body).await?).await).await
     }
 
@@ -61,7 +61,12 @@ fn body(model: &str, wire: &str) -> Result<String, AiError> {
     let wrong = |error: serde_json::Error| AiError::Invalid { field: "request", detail: error.to_string() };
     let mut wire: serde_json::Map<String, serde_json::Value> = serde_json::from_str(wire).map_err(wrong)?;
     wire.insert("model".into(), model.into());
-    wire.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+    if wire.contains_key("stream") {
+        wire.insert("stream_options".into(), serde_json::json!({"include_usage": true}));
+    }
+    if let Some(schema) = wire.get_mut("response_format").and_then(|format| format.get_mut("json_schema")) {
+        *schema = serde_json::json!({"name": "answer", "schema": schema.take()});
+    }
     serde_json::to_string(&wire).map_err(wrong)
 }
 

@@ -25,6 +25,7 @@ pub struct GenerationStream {
     signal: Option<web_sys::AbortSignal>,
     request_id: Option<String>,
     gateway_log_id: Option<String>,
+    gateway_cache: Option<String>,
 }
 
 impl GenerationStream {
@@ -38,6 +39,7 @@ impl GenerationStream {
             signal: reply.signal.clone(),
             request_id: reply.request_id.clone(),
             gateway_log_id: reply.gateway_log_id.clone(),
+            gateway_cache: reply.gateway_cache.clone(),
         };
         if reply.is_json() {
             let generation = Generation::from_wire(&reply.text().await?, stream.request_id.clone())?;
@@ -68,6 +70,11 @@ impl GenerationStream {
     /// The header `cf-aig-log-id`, when the call went through AI Gateway.
     pub fn gateway_log_id(&self) -> Option<&str> {
         self.gateway_log_id.as_deref()
+    }
+
+    /// The header `cf-aig-cache-status`, `HIT` or `MISS`, when the call went through AI Gateway.
+    pub fn gateway_cache(&self) -> Option<&str> {
+        self.gateway_cache.as_deref()
     }
 
     fn read(&mut self, chunk: Option<Result<JsValue, JsValue>>) {

@@ -6,9 +6,9 @@ use crate::ports::{
 };
 use crate::settings::EmbeddingSettings;
 use crate::{Error, Result, Retry, Tenant, keyword};
-use futures::stream;
+use futures::stream::{self, LocalBoxStream, StreamExt};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Texts as bags of hashed terms: equal words give near vectors. The settings' fingerprint is hashed with them, so that
 /// vectors of different settings are not near.
@@ -130,6 +130,8 @@ pub enum Mood {
     Failing,
     /// They are never answered.
     Silent,
+    /// They fail, since the day's allowance is used up.
+    UsedUp,
 }
 
 impl Mood {
@@ -143,6 +145,12 @@ impl Mood {
                 message: "out of capacity".into(),
             }),
             Self::Silent => std::future::pending().await,
+            Self::UsedUp => Err(Error::Service {
+                service,
+                retry: Retry::AfterMidnightUtc,
+                code: Some(3036),
+                message: "used up".into(),
+            }),
         }
     }
 }
@@ -166,6 +174,8 @@ impl Reranker for OverlapReranker {
 pub struct ScriptedGenerator {
     /// Pieces of the next replies.
     pub script: RefCell<Vec<String>>,
+    /// What the next calls are answered with, step by step, before all else. A reply without an end is never ended.
+    pub next: RefCell<VecDeque<Vec<Result<Generated>>>>,
     /// What a model of this name says instead.
     pub replies: RefCell<BTreeMap<String, String>>,
     /// What becomes of calls to a model of this name.
@@ -175,21 +185,32 @@ pub struct ScriptedGenerator {
 }
 
 impl TextGenerator for ScriptedGenerator {
-    type Stream = stream::Iter<std::vec::IntoIter<Result<Generated>>>;
+    type Stream = LocalBoxStream<'static, Result<Generated>>;
 
     async fn generate(&self, _: &Tenant, prompt: &Prompt) -> Result<Self::Stream> {
         self.prompts.borrow_mut().push(prompt.clone());
         let mood = self.moods.borrow().get(&prompt.model).copied().unwrap_or_default();
         mood.meet("generator").await?;
+        if let Some(steps) = self.next.borrow_mut().pop_front() {
+            let ends = |step: &Result<Generated>| matches!(step, Ok(Generated::Done(_)) | Err(_));
+            let is_ended = steps.last().is_some_and(ends);
+            let rest = if is_ended { stream::empty().boxed_local() } else { stream::pending().boxed_local() };
+            return Ok(stream::iter(steps).chain(rest).boxed_local());
+        }
         let pieces = match self.replies.borrow().get(&prompt.model) {
             Some(reply) => vec![reply.clone()],
             None => self.script.borrow().clone(),
         };
         let mut steps: Vec<Result<Generated>> =
             pieces.into_iter().map(|piece| Ok(Generated::Delta(piece))).collect();
-        steps.push(Ok(Generated::Usage(Usage { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })));
+        steps.push(Ok(Generated::Usage(Usage {
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            total_tokens: 2,
+            cached_tokens: 0,
+        })));
         steps.push(Ok(Generated::Done(Finish::Stop)));
-        Ok(stream::iter(steps))
+        Ok(stream::iter(steps).boxed_local())
     }
 }
 

@@ -12,7 +12,7 @@ use ragflare_core::answer::Source;
 use ragflare_core::answer::output::Output;
 use ragflare_core::citations::{Checked, Citation, CitationFilter};
 use ragflare_core::document::DocumentId;
-use ragflare_core::pack::{Budget, pack};
+use ragflare_core::pack::{Budget, Talk, pack};
 use ragflare_core::search::{Hit, Scores};
 
 const SOURCES: usize = 4;
@@ -425,8 +425,8 @@ fn a_citation_points_at_the_exact_sentence() {
             }
         }
         hits.sort_by_key(|hit| hit.start.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream);
-        let packed =
-            pack(Budget { window: 9000, answer: 100, context: 4000 }, "", &[], "why?", &hits).unwrap();
+        let talk = Talk { question: "why?".into(), ..Talk::default() };
+        let packed = pack(Budget { window: 9000, answer: 100, context: 4000 }, &talk, &hits).unwrap();
         let sources: Vec<Source> = packed
             .sources
             .into_iter()

@@ -1,6 +1,7 @@
 //! The tools: `search`, `ask`, `list_documents`. What goes wrong in one is said in its result, for the model to read.
 
 use super::message::{Refusal, Request as Rpc};
+use crate::chat::{merged, spent};
 use futures::stream::{LocalBoxStream, StreamExt};
 use ragflare_cloudflare::core::Tenant;
 use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Source};
@@ -171,6 +172,7 @@ async fn ask(
         text: String::new(),
         sources: Vec::new(),
         citations: Vec::new(),
+        usage: spent(&prepared),
     };
     Ok(Outcome::Answer(invocation.rag.stream(tenant, prepared).boxed_local(), Box::new(answer)))
 }
@@ -182,6 +184,7 @@ pub(super) struct Answer {
     text: String,
     sources: Vec<Source>,
     citations: Vec<Value>,
+    usage: Value,
 }
 
 impl Answer {
@@ -200,12 +203,18 @@ impl Answer {
                 self.citations.push(json!(citation));
                 None
             }
-            AnswerEvent::Usage(_) => None,
+            AnswerEvent::Usage(usage) => {
+                self.usage = merged(json!(usage), &self.usage);
+                None
+            }
+            // None are offered to the model.
+            AnswerEvent::ToolCalls(_) => None,
             AnswerEvent::Done(ending) => {
                 let mut structured = json!(ending);
                 structured["text"] = self.text.as_str().into();
                 structured["sources"] = self.sources.iter().map(numbered).collect();
                 structured["citations"] = std::mem::take(&mut self.citations).into();
+                structured["usage"] = self.usage.take();
                 let mut text = std::mem::take(&mut self.text);
                 for source in self.sources.iter().filter(|source| ending.cited.contains(&source.number)) {
                     let _ = write!(text, "\n\n[S{}] {}", source.number, place(&source.hit));

@@ -1,17 +1,18 @@
-//! `POST /v1/chat/completions`, streamed or whole.
+//! `POST /v1/chat/completions`: what is asked.
 
-use super::{chat_models, error_body, unknown_model};
+use super::reply::Reply;
+use super::unknown_model;
 use crate::sse;
 use futures::StreamExt;
-use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Ending, Source};
-use ragflare_cloudflare::core::citations::Citation;
-use ragflare_cloudflare::core::ports::{Finish, Message, Role, Usage};
+use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest};
+use ragflare_cloudflare::core::ports::{Format, Message, Role, Tool, ToolCall};
 use ragflare_cloudflare::core::{Error, Result as CoreResult};
 use ragflare_cloudflare::http::{ApiError, json, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use worker::{Request, Response};
 
 /// A request; fields of `OpenAI`'s that have no meaning here are ignored.
@@ -28,7 +29,10 @@ struct Completion {
     stream_options: Option<StreamOptions>,
     n: Option<u32>,
     tools: Option<Vec<Value>>,
-    response_format: Option<ResponseFormat>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
+    functions: Option<Vec<Value>>,
+    response_format: Option<Value>,
     ragflare: Option<Map<String, Value>>,
 }
 
@@ -36,6 +40,8 @@ struct Completion {
 struct WireMessage {
     role: String,
     content: Option<Content>,
+    tool_calls: Option<Vec<Value>>,
+    tool_call_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,11 +56,8 @@ struct ContentPart {
     r#type: String,
     #[serde(default)]
     text: String,
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
+    #[serde(default)]
+    refusal: String,
 }
 
 #[derive(Deserialize)]
@@ -69,15 +72,21 @@ struct StreamOptions {
 struct Extension {
     filter: Option<Value>,
     top_k: Option<usize>,
+    lora: Option<String>,
 }
 
 impl WireMessage {
     fn into_message(self) -> CoreResult<Message> {
+        let wrong = |message: String| Error::invalid("messages", message);
         let role = match self.role.as_str() {
             "system" | "developer" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
-            other => return Err(Error::invalid("messages", format!("the role `{other}` is not known here"))),
+            "tool" if self.tool_call_id.is_none() => {
+                return Err(wrong("a message of the role `tool` needs `tool_call_id`".into()));
+            }
+            "tool" => Role::Tool,
+            other => return Err(wrong(format!("the role `{other}` is not known here"))),
         };
         let content = match self.content {
             None => String::new(),
@@ -86,37 +95,78 @@ impl WireMessage {
                 .into_iter()
                 .map(|part| match part.r#type.as_str() {
                     "text" => Ok(part.text),
-                    other => {
-                        Err(Error::invalid("messages", format!("content of type `{other}` can't be read")))
-                    }
+                    "refusal" => Ok(part.refusal),
+                    other => Err(wrong(format!("content of type `{other}` can't be read"))),
                 })
                 .collect::<CoreResult<Vec<String>>>()?
                 .join("\n"),
         };
-        Ok(Message { role, content })
+        let calls = self.tool_calls.into_iter().flatten();
+        let tool_calls = calls.map(|call| read::<ToolCall>("messages", call)).collect::<CoreResult<_>>()?;
+        Ok(Message { role, content, tool_calls, tool_call_id: self.tool_call_id })
     }
 }
 
+impl Completion {
+    /// What would change the answer, but can't be had, is refused rather than ignored.
+    fn refuse_unsupported(&self) -> CoreResult<()> {
+        if self.n.is_some_and(|n| n != 1) {
+            return Err(Error::invalid("n", "must be 1"));
+        }
+        if self.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
+            return Err(Error::invalid("functions", "are not supported; `tools` are"));
+        }
+        if self.parallel_tool_calls == Some(false) && self.tools.is_some() {
+            let message = "can't be false: the models have no such option";
+            return Err(Error::invalid("parallel_tool_calls", message));
+        }
+        Ok(())
+    }
+
+    /// The tools that the model may call.
+    fn tools(&mut self) -> CoreResult<Vec<Tool>> {
+        let tools = self.tools.take().into_iter().flatten();
+        let tools = tools.map(|tool| read("tools", tool)).collect::<CoreResult<_>>()?;
+        match self.tool_choice.as_ref().map(Value::as_str) {
+            None | Some(Some("auto")) => Ok(tools),
+            Some(Some("none")) => Ok(Vec::new()),
+            Some(_) => {
+                let message = "must be \"auto\" or \"none\": the models can't be made to call a tool";
+                Err(Error::invalid("tool_choice", message))
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(field: &str, value: Value) -> CoreResult<T> {
+    serde_json::from_value(value).map_err(|error| Error::invalid(field, error.to_string()))
+}
+
+/// `POST /v1/chat/completions`, streamed or whole.
 pub(crate) async fn completions(
     invocation: Invocation,
     request: &mut Request,
     what: &str,
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
-    let asked: Completion = read_json(request).await?;
-    refuse_unsupported(&asked)?;
+    let mut asked: Completion = read_json(request).await?;
+    asked.refuse_unsupported()?;
+    let tools = asked.tools()?;
     let messages: CoreResult<Vec<Message>> =
         asked.messages.into_iter().map(WireMessage::into_message).collect();
-    let settings = invocation.rag.settings();
-    let model = if asked.model.is_empty() { settings.answer.model.clone() } else { asked.model };
-    if !chat_models(settings).contains(&model.as_str()) {
+    let answering = &invocation.rag.settings().answer;
+    let model = if asked.model.is_empty() { answering.model.clone() } else { asked.model };
+    if !answering.allowed().contains(&model.as_str()) {
         return Err(unknown_model(&model));
     }
-    let extension: Extension = serde_json::from_value(asked.ragflare.unwrap_or_default().into())
-        .map_err(|error| Error::invalid("ragflare", error.to_string()))?;
+    let extension: Extension = read("ragflare", asked.ragflare.unwrap_or_default().into())?;
+    let format = asked.response_format.map(|format| read::<Format>("response_format", format));
     let answer = AnswerRequest {
         messages: messages?,
         model: Some(model.clone()),
+        tools,
+        response_format: format.transpose()?,
+        lora: extension.lora,
         filter: extension.filter,
         top_k: extension.top_k,
         max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
@@ -130,22 +180,14 @@ pub(crate) async fn completions(
         {
             return Err(Error::invalid("max_completion_tokens", message).into());
         }
+        Err(Error::Invalid { field, message }) if field == "lora" => {
+            return Err(Error::invalid("ragflare.lora", message).into());
+        }
         prepared => prepared?,
     };
+    let include_usage = asked.stream_options.is_some_and(|options| options.include_usage);
+    let mut reply = Reply::new(&invocation.request_id, model, include_usage, &prepared);
     let mut events = invocation.rag.stream(&access.tenant, prepared);
-    let mut reply = Reply {
-        id: format!("chatcmpl-{}", invocation.request_id),
-        created: worker::Date::now().as_millis() / 1000,
-        model,
-        include_usage: asked.stream_options.is_some_and(|options| options.include_usage),
-        usage: Usage::default(),
-        text: String::new(),
-        opened: false,
-        annotations: Vec::new(),
-        sources: Vec::new(),
-        ending: None,
-        request_id: invocation.request_id.clone(),
-    };
     if answer.stream {
         return sse::reply(invocation, request, what, events, move |event| reply.encode(event));
     }
@@ -157,136 +199,4 @@ pub(crate) async fn completions(
     }
     invocation.report(what);
     json(200, &reply.whole())
-}
-
-/// What would change the answer, but can't be had, is refused rather than ignored.
-fn refuse_unsupported(asked: &Completion) -> CoreResult<()> {
-    if asked.n.is_some_and(|n| n != 1) {
-        return Err(Error::invalid("n", "must be 1"));
-    }
-    if asked.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        return Err(Error::invalid("tools", "are not supported"));
-    }
-    match &asked.response_format {
-        Some(format) if format.r#type != "text" => {
-            Err(Error::invalid("response_format", format!("`{}` is not supported", format.r#type)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What has been said so far.
-struct Reply {
-    id: String,
-    created: u64,
-    model: String,
-    include_usage: bool,
-    usage: Usage,
-    text: String,
-    opened: bool,
-    annotations: Vec<Value>,
-    sources: Vec<Source>,
-    ending: Option<Ending>,
-    request_id: String,
-}
-
-impl Reply {
-    fn take(&mut self, event: AnswerEvent) {
-        match event {
-            AnswerEvent::Sources(sources) => self.sources = sources,
-            AnswerEvent::Delta(text) => self.text.push_str(&text),
-            AnswerEvent::Citation(citation) => {
-                let annotation = self.annotation(&citation);
-                self.annotations.push(annotation);
-            }
-            AnswerEvent::Usage(usage) => self.usage = usage,
-            AnswerEvent::Done(ending) => self.ending = Some(ending),
-            AnswerEvent::Error(_) => {}
-        }
-    }
-
-    /// The marker ends where the text stands now; indices count characters, as `OpenAI`'s do.
-    fn annotation(&self, citation: &Citation) -> Value {
-        let end = self.text.chars().count();
-        let title = self.sources.get(citation.source - 1).and_then(|source| source.hit.title.clone());
-        json!({"type": "url_citation", "url_citation": {
-            "start_index": end.saturating_sub(citation.marker.len()), "end_index": end,
-            "title": title.unwrap_or_else(|| citation.document_id.to_string()),
-            "url": format!("/v1/documents/{}/text", citation.document_id),
-            "ragflare": citation,
-        }})
-    }
-
-    fn encode(&mut self, event: AnswerEvent) -> String {
-        let opening = !std::mem::replace(&mut self.opened, true);
-        let mut out = String::new();
-        if opening {
-            out.push_str(&self.chunk(&json!({"role": "assistant", "content": ""}), None, None));
-        }
-        match event {
-            AnswerEvent::Sources(sources) => {
-                out.push_str(&self.chunk(&json!({}), None, Some(json!({"sources": sources}))));
-                self.sources = sources;
-            }
-            AnswerEvent::Delta(text) => {
-                out.push_str(&self.chunk(&json!({"content": text}), None, None));
-                self.text.push_str(&text);
-            }
-            AnswerEvent::Citation(citation) => {
-                let annotation = self.annotation(&citation);
-                out.push_str(&self.chunk(&json!({"annotations": [annotation]}), None, None));
-            }
-            AnswerEvent::Usage(usage) => self.usage = usage,
-            AnswerEvent::Done(ending) => {
-                let finish = finish(ending.finish_reason);
-                out.push_str(&self.chunk(&json!({}), Some(finish), Some(json!({"done": ending}))));
-                if self.include_usage {
-                    let mut last = self.frame("chat.completion.chunk");
-                    last["choices"] = json!([]);
-                    last["usage"] = json!(self.usage);
-                    out.push_str(&sse::plain(last));
-                }
-                out.push_str(&sse::plain("[DONE]"));
-            }
-            AnswerEvent::Error(error) => {
-                out.push_str(&sse::plain(error_body(&ApiError::from(error), &self.request_id)));
-                out.push_str(&sse::plain("[DONE]"));
-            }
-        }
-        out
-    }
-
-    fn frame(&self, object: &str) -> Value {
-        json!({"id": self.id, "object": object, "created": self.created, "model": self.model})
-    }
-
-    fn chunk(&self, delta: &Value, finish: Option<&str>, extension: Option<Value>) -> String {
-        let mut chunk = self.frame("chat.completion.chunk");
-        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
-        }
-        if let Some(extension) = extension {
-            chunk["ragflare"] = extension;
-        }
-        sse::plain(chunk)
-    }
-
-    fn whole(&self) -> Value {
-        let mut whole = self.frame("chat.completion");
-        let reason = self.ending.as_ref().map_or("stop", |ending| finish(ending.finish_reason));
-        whole["choices"] = json!([{"index": 0, "finish_reason": reason, "logprobs": null, "message": {
-            "role": "assistant", "content": self.text, "refusal": null, "annotations": self.annotations,
-        }}]);
-        whole["usage"] = json!(self.usage);
-        whole["ragflare"] = json!({"sources": self.sources, "done": self.ending});
-        whole
-    }
-}
-
-fn finish(reason: Finish) -> &'static str {
-    match reason {
-        Finish::Stop => "stop",
-        Finish::Length | Finish::Truncated => "length",
-    }
 }

@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{StreamExt, TryStreamExt, stream};
 use ragflare_cloudflare::AiEmbedder;
 use ragflare_cloudflare::core::ports::{Embedder, Embeddings, Ports};
+use ragflare_cloudflare::core::prices;
 use ragflare_cloudflare::core::tokens::WordPiece;
 use ragflare_cloudflare::core::{Error, Result as CoreResult};
 use ragflare_cloudflare::http::{ApiError, json, read_json};
@@ -59,6 +60,7 @@ pub(crate) async fn embeddings(
     }
     let texts = texts(&wanted.input)?;
     let tokens = counted(&texts)?;
+    invocation.rag.check_budget(&access.tenant).await?;
 
     let embedder = invocation.rag.platform().embedder();
     let calls = texts
@@ -67,6 +69,8 @@ pub(crate) async fn embeddings(
     let made: CoreResult<Vec<Embeddings>> = stream::iter(calls).buffered(CONCURRENCY).try_collect().await;
     invocation.report(what);
     let made = made?;
+    let neurons = prices::neurons(&settings.model, tokens as u64, 0);
+    invocation.rag.spend(&access.tenant, neurons.unwrap_or(0.0)).await?;
     let rows = made.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.row(row)));
     let data: Vec<Value> = rows
         .enumerate()
@@ -75,7 +79,11 @@ pub(crate) async fn embeddings(
         })
         .collect();
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    json(200, &json!({"object": "list", "data": data, "model": settings.model, "usage": usage}))
+    let mut reply = json!({"object": "list", "data": data, "model": settings.model, "usage": usage});
+    if let Some(neurons) = neurons {
+        reply["ragflare"] = json!({"usage": {"neurons": neurons, "usd": prices::dollars(neurons)}});
+    }
+    json(200, &reply)
 }
 
 fn encoded(row: &[f32], encoding: Encoding) -> Value {
