@@ -14,8 +14,8 @@ use crate::vectorize::store::{FieldType, IndexConfig, Metric};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ragflare-local", version)]
 pub struct Args {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8791")]
+    /// Address to listen on; port 0 takes a free one. Of several the last counts.
+    #[arg(long, default_value = "127.0.0.1:8791", overrides_with = "listen")]
     pub listen: String,
     /// Folder of the models, one folder each.
     #[arg(long, env = "RAGFLARE_MODELS")]

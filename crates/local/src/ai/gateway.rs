@@ -14,18 +14,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::get;
 use futures::{StreamExt, stream};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::wire::{self, AiError};
-use crate::server::{Twin, json_reply};
+use crate::server::Twin;
 use crate::vectorize::store::{new_uuid, now_ms, rfc3339};
 
 /// Log entries that are kept, the newest.
@@ -202,7 +199,7 @@ impl Passing {
 }
 
 /// At most five values, none of them nested.
-fn metadata(given: Option<&Value>) -> Option<Map<String, Value>> {
+pub(super) fn metadata(given: Option<&Value>) -> Option<Map<String, Value>> {
     let Some(given) = given else { return Some(Map::new()) };
     let given = given.as_object()?;
     let flat = given.values().all(|value| !value.is_object() && !value.is_array());
@@ -231,7 +228,8 @@ impl Gateway {
         kept.logs.drain(..surplus);
     }
 
-    fn change<T>(&self, gateway: &str, id: &str, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
+    /// Changes an entry of the log, if it is there.
+    pub(super) fn change<T>(&self, gateway: &str, id: &str, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
         let mut kept = self.kept();
         kept.logs.iter_mut().find(|log| log.gateway == gateway && log.id == id).map(change)
     }
@@ -351,69 +349,4 @@ fn tokens(body: &[u8]) -> (Option<u64>, Option<u64>) {
     });
     let count = |name: &str| usage.as_ref().and_then(|usage| usage[name].as_u64());
     (count("prompt_tokens"), count("completion_tokens"))
-}
-
-/// The routes of `gateway(id).getLog` and `patchLog`.
-pub(super) fn routes() -> Router<Arc<Twin>> {
-    Router::new().route("/ai-gateway/gateways/{gateway}/logs/{id}", get(get_log).patch(patch_log))
-}
-
-fn not_found() -> Response {
-    failed(StatusCode::NOT_FOUND, 7002, "Log Not Found")
-}
-
-fn failed(status: StatusCode, code: u32, message: &str) -> Response {
-    json_reply(
-        status,
-        &json!({"success": false, "result": null, "errors": [{"code": code, "message": message}], "messages": []}),
-    )
-}
-
-async fn get_log(State(twin): State<Arc<Twin>>, Path((gateway, id)): Path<(String, String)>) -> Response {
-    match twin.gateway.change(&gateway, &id, |log| log.clone()) {
-        Some(log) => json_reply(StatusCode::OK, &json!({"success": true, "result": log})),
-        None => not_found(),
-    }
-}
-
-async fn patch_log(
-    State(twin): State<Arc<Twin>>,
-    Path((gateway, id)): Path<(String, String)>,
-    body: Bytes,
-) -> Response {
-    let Ok(Value::Object(patch)) = serde_json::from_slice::<Value>(&body) else {
-        return failed(StatusCode::BAD_REQUEST, 7001, "the body is no JSON object");
-    };
-    let wrong = |what: &str| failed(StatusCode::BAD_REQUEST, 7001, what);
-    let given = |name: &str| patch.get(name).map(|value| Some(value).filter(|value| !value.is_null()));
-    let feedback = match given("feedback") {
-        Some(Some(value)) => match value.as_i64() {
-            Some(vote @ (-1 | 1)) => Some(Some(vote)),
-            _ => return wrong("feedback must be -1, 1 or null"),
-        },
-        other => other.map(|_| None),
-    };
-    let score = match given("score") {
-        Some(Some(value)) => match value.as_f64() {
-            Some(score) if (0.0..=100.0).contains(&score) => Some(Some(score)),
-            _ => return wrong("score must be a number from 0 to 100, or null"),
-        },
-        other => other.map(|_| None),
-    };
-    let noted = match given("metadata").map(metadata) {
-        Some(None) => return wrong("metadata must be an object of strings, numbers and booleans, or null"),
-        Some(noted) => noted,
-        None => None,
-    };
-    let changed = twin.gateway.change(&gateway, &id, |log| {
-        log.feedback = feedback.unwrap_or(log.feedback);
-        log.score = score.unwrap_or(log.score);
-        if let Some(noted) = noted {
-            log.metadata = noted;
-        }
-    });
-    match changed {
-        Some(()) => json_reply(StatusCode::OK, &json!({"success": true, "result": {}})),
-        None => not_found(),
-    }
 }

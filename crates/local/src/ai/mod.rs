@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 pub mod batch;
 pub mod catalog;
 mod chat;
+mod feedback;
 mod form;
 pub mod gateway;
 pub mod inputs;
@@ -151,7 +152,7 @@ fn find_gguf(models: &Path) -> Result<Option<PathBuf>> {
 /// The routes of the binding.
 pub fn routes() -> Router<Arc<Twin>> {
     Router::new()
-        .merge(gateway::routes())
+        .merge(feedback::routes())
         .merge(openai::routes())
         .route("/run", post(run))
         .route("/ai-gateway/run", post(run))
