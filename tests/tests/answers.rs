@@ -98,13 +98,18 @@ fn the_same_question(world: &World) -> Result<()> {
     }
     ensure!(again["usage"]["total_tokens"] == 0 && again["usage"]["neurons"] == 0.0, "{again}");
 
+    let messages = json!([{"role": "user", "content": QUESTION}]);
+    let anew = json!({"messages": messages, "stream": false, "max_tokens": 60, "skip_cache": true});
+    let anew = client.post("/v1/chat", &anew)?.expect(200)?;
+    ensure!(!is_kept(&anew) && anew["done"]["gateway"]["cache"] != "HIT" && world.chats()? == 2, "{anew}");
+
     // Another protocol, another tenant.
     let body = json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60});
     let events = client.stream("/v1/chat", &body)?;
     let done = events.last().context("no event")?.json()?;
-    ensure!(done["cached"] == true && world.chats()? == 1, "{done}");
+    ensure!(done["cached"] == true && world.chats()? == 2, "{done}");
     let others = ask(&other, QUESTION)?;
-    ensure!(!is_kept(&others) && world.chats()? == 2, "{others}");
+    ensure!(!is_kept(&others) && world.chats()? == 3, "{others}");
 
     // Not the same: another filter, another room.
     let body =

@@ -57,6 +57,9 @@ pub struct AnswerRequest {
     /// One of the configured fine-tunes.
     #[serde(default)]
     pub lora: Option<String>,
+    /// Whether an answer given before will not do: neither one kept here nor one that AI Gateway keeps.
+    #[serde(default)]
+    pub skip_cache: bool,
     /// Whether the reply is streamed; the pipeline does not look at it.
     #[serde(default = "yes")]
     pub stream: bool,
@@ -75,6 +78,7 @@ impl AnswerRequest {
             tools: Vec::new(),
             response_format: None,
             lora: None,
+            skip_cache: false,
             filter: None,
             top_k: None,
             max_tokens: None,
@@ -257,6 +261,7 @@ pub async fn prepare<P: Ports>(
         tools: request.tools.clone(),
         format,
         lora: request.lora.clone(),
+        skip_cache: request.skip_cache,
         session: Some(session),
     });
     Ok(Prepared {

@@ -16,7 +16,7 @@ const SOURCES: [(&str, &str); 4] = [
     ("/v1/documents/{id}/", include_str!("../../../worker/ingest/src/documents.rs")),
 ];
 
-pub fn is_served(world: &World) -> Result<()> {
+pub(crate) fn is_served(world: &World) -> Result<()> {
     let reply = Client::new(&world.stack.url).get("/openapi.json")?;
     ensure!(reply.header("content-type") == Some("application/json") && reply.bytes == CONTRACT.as_bytes());
     ensure!(reply.expect(200)?["openapi"] == "3.1.0");
@@ -35,7 +35,7 @@ fn documented() -> Result<BTreeSet<String>> {
 }
 
 /// What the sources match: every `(Method::M, "…")`, with what stands before it.
-pub fn every_route_is_in_it(_: &World) -> Result<()> {
+pub(crate) fn every_route_is_in_it(_: &World) -> Result<()> {
     let documented = documented()?;
     let (mut found, mut missing) = (0, Vec::new());
     for (before, source) in SOURCES {
@@ -66,7 +66,7 @@ pub fn every_route_is_in_it(_: &World) -> Result<()> {
 }
 
 /// Each path takes the methods that the contract names, and no others.
-pub fn its_routes_are_there(world: &World) -> Result<()> {
+pub(crate) fn its_routes_are_there(world: &World) -> Result<()> {
     let documented = documented()?;
     let paths: BTreeSet<&str> = documented.iter().filter_map(|one| one.split(' ').nth(1)).collect();
     ensure!(paths.len() > 20, "{paths:?}");
@@ -137,7 +137,7 @@ fn check(contract: &Value, operation: &Value, reply: &ragflare_tests::Reply) -> 
 }
 
 /// Every example of a request is sent, and `{}` and `[]`; what comes back is held against the schemas.
-pub fn its_examples_work(world: &World) -> Result<()> {
+pub(crate) fn its_examples_work(world: &World) -> Result<()> {
     let _turn = world.twin.lock().unwrap_or_else(PoisonError::into_inner);
     let contract: Value = serde_json::from_str(CONTRACT)?;
     let twin = Client::new(&world.stack.twin_url);
