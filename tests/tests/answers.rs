@@ -232,11 +232,14 @@ fn a_conversation(world: &World) -> Result<()> {
     let _turn = world.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let client = world.tenant("remembered")?;
     // The sources change with each question; what stands before them does not.
-    let house = "Answer in one short sentence, and name the part of the building that it is about. ".repeat(20);
+    let house =
+        "Answer in one short sentence, and name the part of the building that it is about. ".repeat(20);
     let ask = |said: &[(&str, &str)]| {
         let mut messages = vec![json!({"role": "system", "content": house})];
         messages.extend(said.iter().map(|(role, content)| json!({"role": role, "content": content})));
-        client.post("/v1/chat", &json!({"messages": messages, "stream": false, "max_tokens": 30}))?.expect(200)
+        client
+            .post("/v1/chat", &json!({"messages": messages, "stream": false, "max_tokens": 30}))?
+            .expect(200)
     };
     let first = ask(&[("user", QUESTION)])?;
     ensure!(first["usage"]["cached_tokens"] == 0, "{first}");

@@ -138,6 +138,12 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// The model that is paid for the answer: none, when AI Gateway had it.
+    pub(super) fn paid<'a>(&self, model: &'a str) -> Option<&'a str> {
+        let kept = self.gateway.as_ref().and_then(|gateway| gateway.cache.as_deref()) == Some("HIT");
+        (!kept).then_some(model)
+    }
+
     pub(super) fn new(outcome: Outcome, finish_reason: Finish, degraded: Vec<String>) -> Self {
         Self {
             finish_reason,
