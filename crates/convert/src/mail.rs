@@ -1,0 +1,150 @@
+//! E-mail: who, when, about what, and what is said. Attachments are named.
+
+use crate::{Converted, Limits, Refusal, html, markdown};
+use encoding_rs::WINDOWS_1252;
+use mail_parser::{Address, MessageParser, MimeHeaders};
+use std::io::{Cursor, Read};
+
+/// What both formats have.
+#[derive(Default)]
+struct Mail {
+    subject: String,
+    from: String,
+    to: String,
+    date: String,
+    body: String,
+    attachments: Vec<String>,
+}
+
+impl Mail {
+    fn converted(self) -> Converted {
+        let subject = markdown::line(&self.subject);
+        let mut out = markdown::heading(1, "Email Message");
+        for (name, value) in [("From", &self.from), ("To", &self.to), ("Date", &self.date), ("Subject", &subject)] {
+            if !value.trim().is_empty() {
+                out.push_str(&format!("**{name}:** {}  \n", markdown::line(value)));
+            }
+        }
+        if !self.attachments.is_empty() {
+            out.push_str(&format!("**Attachments:** {}  \n", markdown::line(&self.attachments.join(", "))));
+        }
+        let said = !self.body.trim().is_empty();
+        if said {
+            out.push_str(&format!("\n## Content\n\n{}\n", self.body.trim()));
+        }
+        let empty = !said && subject.is_empty();
+        let text = if empty { String::new() } else { out };
+        Converted { title: Some(subject).filter(|subject| !subject.is_empty()), ..Converted::text(text) }
+    }
+}
+
+fn addresses(address: Option<&Address<'_>>) -> String {
+    let one = |found: &mail_parser::Addr<'_>| match (found.name(), found.address()) {
+        (Some(name), Some(address)) => format!("{address} ({name})"),
+        (name, address) => name.or(address).unwrap_or_default().to_owned(),
+    };
+    address.map(|address| address.iter().map(one).collect::<Vec<_>>().join(", ")).unwrap_or_default()
+}
+
+/// As it was sent.
+pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
+    let message =
+        MessageParser::default().parse(bytes).ok_or_else(|| Refusal::broken("e-mail", "it has no headers"))?;
+    if message.parts.len() > limits.nodes {
+        return Err(Refusal::too_many_nodes(limits));
+    }
+    let is_html_only = message.text_body.iter().all(|part| message.html_body.contains(part));
+    let body = match (message.body_html(0), message.body_text(0)) {
+        (Some(page), _) if is_html_only => html::fragment(&page, limits)?,
+        (_, Some(text)) => text.into_owned(),
+        (Some(page), None) => html::fragment(&page, limits)?,
+        (None, None) => String::new(),
+    };
+    let name = |part: &mail_parser::MessagePart<'_>| part.attachment_name().unwrap_or("unnamed").to_owned();
+    let mail = Mail {
+        subject: message.subject().unwrap_or_default().to_owned(),
+        from: addresses(message.from()),
+        to: addresses(message.to()),
+        date: message.date().map(mail_parser::DateTime::to_rfc3339).unwrap_or_default(),
+        body,
+        attachments: message.attachments().map(name).collect(),
+    };
+    Ok(mail.converted())
+}
+
+/// As Outlook stores it ([MS-OXMSG]): streams of a compound file, named after the property they hold.
+pub(crate) fn msg(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
+    let broken = |error: std::io::Error| Refusal::broken("Outlook mail", error);
+    let mut file = cfb::CompoundFile::open(Cursor::new(bytes)).map_err(broken)?;
+    let mut left = limits.unpacked;
+    let mut stream = |path: String| -> Result<Option<Vec<u8>>, Refusal> {
+        if !file.is_stream(&path) {
+            return Ok(None);
+        }
+        let mut read = Vec::new();
+        file.open_stream(&path).map_err(broken)?.take(left + 1).read_to_end(&mut read).map_err(broken)?;
+        left = left
+            .checked_sub(read.len() as u64)
+            .ok_or(Refusal::TooLarge { what: "unpacked bytes", allowed: limits.unpacked })?;
+        Ok(Some(read))
+    };
+    // Type 001F is UTF-16, 001E an older encoding, 0102 bytes.
+    let mut property = |folder: &str, tag: &str| -> Result<String, Refusal> {
+        if let Some(bytes) = stream(format!("{folder}/__substg1.0_{tag}001F"))? {
+            return Ok(encoding_rs::UTF_16LE.decode_without_bom_handling(&bytes).0.into_owned());
+        }
+        let older = stream(format!("{folder}/__substg1.0_{tag}001E"))?;
+        let older = match older {
+            None => stream(format!("{folder}/__substg1.0_{tag}0102"))?,
+            older => older,
+        };
+        Ok(older.map_or_else(String::new, |bytes| match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => WINDOWS_1252.decode_without_bom_handling(error.as_bytes()).0.into_owned(),
+        }))
+    };
+    let mut mail = Mail { subject: property("", "0037")?, to: property("", "0E04")?, ..Mail::default() };
+    let (name, smtp, address) = (property("", "0C1A")?, property("", "5D01")?, property("", "0C1F")?);
+    let address = if smtp.trim().is_empty() { address } else { smtp };
+    mail.from = match (name.trim(), address.trim()) {
+        (name, "") => name.to_owned(),
+        ("", address) => address.to_owned(),
+        (name, address) if name == address => address.to_owned(),
+        (name, address) => format!("{address} ({name})"),
+    };
+    let headers = property("", "007D")?;
+    if let Some(message) = MessageParser::default().parse(headers.as_bytes()) {
+        mail.date = message.date().map(mail_parser::DateTime::to_rfc3339).unwrap_or_default();
+    }
+    mail.body = property("", "1000")?;
+    if mail.body.trim().is_empty() {
+        mail.body = html::fragment(&property("", "1013")?, limits)?;
+    }
+    for at in 0..100 {
+        let folder = format!("/__attach_version1.0_#{at:08X}");
+        let name = match property(&folder, "3707")? {
+            name if name.trim().is_empty() => property(&folder, "3704")?,
+            name => name,
+        };
+        if name.trim().is_empty() {
+            break;
+        }
+        mail.attachments.push(name);
+    }
+    Ok(mail.converted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_is_read_with_its_headers() {
+        let mail = b"From: Ada <ada@a.example>\r\nTo: b@b.example\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\
+            Date: Tue, 1 Jul 2025 10:00:00 +0200\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Hello <b>you</b></p>";
+        let converted = eml(mail, &Limits::default()).unwrap();
+        assert_eq!(converted.title.as_deref(), Some("Grüße"));
+        assert!(converted.text.contains("**From:** ada@a.example (Ada)"), "{}", converted.text);
+        assert!(converted.text.contains("2025-07-01T10:00:00+02:00") && converted.text.ends_with("## Content\n\nHello **you**\n"));
+    }
+}

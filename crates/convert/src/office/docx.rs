@@ -1,0 +1,493 @@
+//! Word: headings by their styles, lists by their numbering, tables, notes, text boxes, equations as they are read aloud.
+
+use super::relations;
+use crate::package::Package;
+use crate::tree::{Element, Node};
+use crate::{Converted, Limits, Refusal, markdown};
+use std::collections::HashMap;
+
+const MAIN: &str = "word/document.xml";
+/// Tables within tables.
+const DEEPEST: usize = 8;
+
+pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
+    let package = Package::open(bytes, "Word document", limits)?;
+    let document = package.required(MAIN)?;
+    let Some(body) = document.child("body") else {
+        return Err(Refusal::broken("Word document", "it has no body"));
+    };
+    let mut writer = Writer {
+        styles: styles(package.xml("word/styles.xml")?.as_ref()),
+        lists: lists(package.xml("word/numbering.xml")?.as_ref()),
+        links: relations::of(&package, MAIN)?,
+        counters: HashMap::new(),
+        notes: Vec::new(),
+        out: String::new(),
+    };
+    writer.blocks(body, 0);
+    writer.end_block();
+    for (part, name) in [("word/footnotes.xml", "footnote"), ("word/endnotes.xml", "endnote")] {
+        if let Some(notes) = package.xml(part)? {
+            writer.write_notes(&notes, name);
+        }
+    }
+    if let Some(comments) = package.xml("word/comments.xml")? {
+        writer.write_comments(&comments);
+    }
+    let core = package.xml("docProps/core.xml")?;
+    let title = core.and_then(|core| core.child("title").map(Element::text)).map(|title| markdown::line(&title));
+    Ok(Converted { title: title.filter(|title| !title.is_empty()), ..Converted::text(writer.out) })
+}
+
+/// What a paragraph style means.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Style {
+    /// Level of a heading.
+    heading: Option<usize>,
+    is_code: bool,
+    is_quote: bool,
+    /// Numbering: list and level.
+    list: Option<(u32, usize)>,
+}
+
+/// Styles by id, with what they have from the one that they are based on.
+fn styles(part: Option<&Element>) -> HashMap<String, Style> {
+    let mut known: HashMap<String, Style> = HashMap::new();
+    let all: Vec<&Element> =
+        part.into_iter().flat_map(Element::elements).filter(|element| element.name == "style").collect();
+    // A style may stand before the one it is based on.
+    for _ in 0..4 {
+        for style in &all {
+            let Some(id) = style.attribute("styleId") else { continue };
+            let value = |name: &str| style.child(name).and_then(|child| child.attribute("val"));
+            let mut meant = value("basedOn").and_then(|base| known.get(base)).copied().unwrap_or_default();
+            let name = value("name").unwrap_or(id).to_ascii_lowercase();
+            let level = name.strip_prefix("heading ").and_then(|level| level.trim().parse::<usize>().ok());
+            let outline = style.path(&["pPr", "outlineLvl"]).and_then(|it| it.attribute("val")?.parse::<usize>().ok());
+            match (level, name.as_str(), outline) {
+                (Some(level), _, _) => meant.heading = Some(level.clamp(1, 6)),
+                (None, "title", _) => meant.heading = Some(1),
+                (None, _, Some(level)) if level < 9 => meant.heading = Some((level + 1).min(6)),
+                _ => {}
+            }
+            meant.is_code |= name.contains("code") || name.contains("preformatted") || name == "macro text";
+            meant.is_quote |= name == "quote" || name == "intense quote";
+            meant.list = numbering(style).or(meant.list);
+            known.insert(id.to_owned(), meant);
+        }
+    }
+    known
+}
+
+/// The list and level that a paragraph or style names; list 0 takes it out of any.
+fn numbering(owner: &Element) -> Option<(u32, usize)> {
+    let numbering = owner.path(&["pPr", "numPr"])?;
+    let value = |name: &str| numbering.child(name).and_then(|child| child.attribute("val"));
+    Some((value("numId")?.parse().ok()?, value("ilvl").and_then(|level| level.parse().ok()).unwrap_or(0)))
+}
+
+/// Whether a list's levels are numbered, by list.
+fn lists(part: Option<&Element>) -> HashMap<u32, Vec<bool>> {
+    let all = |name: &'static str| {
+        part.into_iter().flat_map(Element::elements).filter(move |element| element.name == name)
+    };
+    let levels = |list: &Element| -> Vec<bool> {
+        let format = |level: &Element| level.child("numFmt").and_then(|it| it.attribute("val")).unwrap_or("decimal").to_owned();
+        let levels = list.elements().filter(|level| level.name == "lvl");
+        levels.map(|level| !matches!(format(level).as_str(), "bullet" | "none")).collect()
+    };
+    let drafts: HashMap<&str, Vec<bool>> =
+        all("abstractNum").filter_map(|list| Some((list.attribute("abstractNumId")?, levels(list)))).collect();
+    all("num")
+        .filter_map(|list| {
+            let draft = list.child("abstractNumId")?.attribute("val")?;
+            Some((list.attribute("numId")?.parse().ok()?, drafts.get(draft)?.clone()))
+        })
+        .collect()
+}
+
+struct Writer {
+    styles: HashMap<String, Style>,
+    lists: HashMap<u32, Vec<bool>>,
+    links: HashMap<String, String>,
+    /// How far each level of each list has counted.
+    counters: HashMap<(u32, usize), u32>,
+    /// Ids of notes in the order in which they are referred to.
+    notes: Vec<(&'static str, String)>,
+    out: String,
+}
+
+/// Letters with what is said of them.
+#[derive(Default)]
+struct Inline {
+    text: String,
+    bold: bool,
+    italic: bool,
+}
+
+impl Inline {
+    /// Adds text; the marks stand outside of the blanks around it.
+    fn push(&mut self, text: &str, bold: bool, italic: bool) {
+        if text.trim().is_empty() {
+            self.text.push_str(text);
+            return;
+        }
+        if (bold, italic) != (self.bold, self.italic) {
+            self.close();
+            let blanks = text.len() - text.trim_start().len();
+            self.text.push_str(&text[..blanks]);
+            self.text.push_str(Self::marks(bold, italic));
+            (self.bold, self.italic) = (bold, italic);
+            self.text.push_str(&text[blanks..]);
+        } else {
+            self.text.push_str(text);
+        }
+    }
+
+    fn marks(bold: bool, italic: bool) -> &'static str {
+        match (bold, italic) {
+            (true, true) => "***",
+            (true, false) => "**",
+            (false, true) => "*",
+            (false, false) => "",
+        }
+    }
+
+    fn close(&mut self) {
+        let end = self.text.trim_end().len();
+        self.text.insert_str(end, Self::marks(self.bold, self.italic));
+        (self.bold, self.italic) = (false, false);
+    }
+}
+
+impl Writer {
+    /// An empty line, unless there is one.
+    fn end_block(&mut self) {
+        while self.out.ends_with('\n') {
+            self.out.pop();
+        }
+        if !self.out.is_empty() {
+            self.out.push_str("\n\n");
+        }
+    }
+
+    fn blocks(&mut self, parent: &Element, depth: usize) {
+        for block in parent.elements() {
+            match block.name.as_str() {
+                "p" => self.paragraph(block),
+                "tbl" => {
+                    let table = self.table(block, depth);
+                    self.end_block();
+                    self.out.push_str(&table);
+                    self.end_block();
+                }
+                // Content controls, changes, alternatives.
+                "sdt" => {
+                    if let Some(content) = block.child("sdtContent") {
+                        self.blocks(content, depth);
+                    }
+                }
+                "ins" | "smartTag" | "customXml" | "moveTo" => self.blocks(block, depth),
+                _ => {}
+            }
+        }
+    }
+
+    fn paragraph(&mut self, paragraph: &Element) {
+        let properties = paragraph.child("pPr");
+        let style = properties.and_then(|it| it.child("pStyle")?.attribute("val"));
+        let style = style.and_then(|id| self.styles.get(id)).copied().unwrap_or_default();
+        let outline = properties.and_then(|it| it.child("outlineLvl")?.attribute("val")?.parse::<usize>().ok());
+        let heading = style.heading.or(outline.filter(|level| *level < 9).map(|level| (level + 1).min(6)));
+        let mut inline = Inline::default();
+        let mut boxes = Vec::new();
+        self.inline(paragraph, &mut inline, heading.is_some() || style.is_code, &mut boxes);
+        inline.close();
+        let text = inline.text;
+        let list = numbering(paragraph).or(style.list).filter(|(list, _)| *list != 0);
+        if text.trim().is_empty() {
+            // Nothing is said, but what comes next is another block.
+            if list.is_none() {
+                self.end_block();
+            }
+        } else if let Some(level) = heading {
+            self.end_block();
+            self.out.push_str(&markdown::heading(level, &text));
+        } else if style.is_code {
+            self.code(&text);
+        } else if let Some((list, level)) = list {
+            self.item(list, level, &text);
+        } else {
+            self.end_block();
+            self.out.push_str(if style.is_quote { "> " } else { "" });
+            self.out.push_str(text.trim());
+            self.end_block();
+        }
+        for content in boxes {
+            self.end_block();
+            self.blocks(content, DEEPEST);
+        }
+    }
+
+    /// Lines of code after each other share a fence.
+    fn code(&mut self, text: &str) {
+        const END: &str = "\n```\n\n";
+        if self.out.ends_with(END) {
+            self.out.truncate(self.out.len() - END.len());
+            self.out.push('\n');
+        } else {
+            self.end_block();
+            self.out.push_str("```\n");
+        }
+        self.out.push_str(&text.replace("```", "'''"));
+        self.out.push_str(END);
+    }
+
+    fn item(&mut self, list: u32, level: usize, text: &str) {
+        let level = level.min(8);
+        let numbered = self.lists.get(&list).and_then(|levels| levels.get(level)).copied().unwrap_or(false);
+        for deeper in level + 1..=8 {
+            self.counters.remove(&(list, deeper));
+        }
+        let count = self.counters.entry((list, level)).or_default();
+        *count += 1;
+        let mark = if numbered { format!("{count}.") } else { "-".to_owned() };
+        // Items of one list stand on lines after each other.
+        let last = self.out.trim_end().rsplit('\n').next().unwrap_or_default().trim_start();
+        let digits = last.trim_start_matches(|c: char| c.is_ascii_digit());
+        let follows = last.starts_with("- ") || (digits.len() < last.len() && digits.starts_with(". "));
+        self.end_block();
+        if follows {
+            self.out.pop();
+        }
+        self.out.push_str(&format!("{}{mark} {}\n\n", "   ".repeat(level), markdown::line(text)));
+    }
+
+    fn inline<'a>(&mut self, parent: &'a Element, out: &mut Inline, plain: bool, boxes: &mut Vec<&'a Element>) {
+        for child in parent.elements() {
+            match child.name.as_str() {
+                "r" => self.run(child, out, plain, boxes),
+                "hyperlink" => {
+                    let mut label = Inline::default();
+                    self.inline(child, &mut label, plain, boxes);
+                    label.close();
+                    let target = child.attribute("id").and_then(|id| self.links.get(id));
+                    match target.filter(|target| target.contains("://") || target.starts_with("mailto:")) {
+                        Some(target) if !label.text.trim().is_empty() && !plain => {
+                            let link = format!("[{}]({})", label.text.trim(), target.replace(' ', "%20").replace(')', "%29"));
+                            out.push(&link, false, false);
+                        }
+                        _ => out.push(&label.text, false, false),
+                    }
+                }
+                "oMath" | "oMathPara" => {
+                    let equation = equation(child);
+                    out.push(&format!(" {} ", equation.trim()), false, false);
+                }
+                "sdt" => {
+                    if let Some(content) = child.child("sdtContent") {
+                        self.inline(content, out, plain, boxes);
+                    }
+                }
+                "ins" | "smartTag" | "fldSimple" | "customXml" | "moveTo" | "dir" | "bdo" => {
+                    self.inline(child, out, plain, boxes);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn run<'a>(&mut self, run: &'a Element, out: &mut Inline, plain: bool, boxes: &mut Vec<&'a Element>) {
+        let properties = run.child("rPr");
+        let on = |name: &str| {
+            let set = properties.and_then(|properties| properties.child(name));
+            !plain && set.is_some_and(|set| !matches!(set.attribute("val"), Some("0" | "false" | "off" | "none")))
+        };
+        if properties.is_some_and(|properties| properties.child("vanish").is_some()) {
+            return;
+        }
+        let (bold, italic) = (on("b"), on("i"));
+        for child in run.elements() {
+            match child.name.as_str() {
+                "t" => out.push(&child.text(), bold, italic),
+                "tab" => out.push("\t", bold, italic),
+                "br" | "cr" => out.push("\n", bold, italic),
+                "noBreakHyphen" => out.push("-", bold, italic),
+                "sym" => {
+                    let code = child.attribute("char").and_then(|code| u32::from_str_radix(code, 16).ok());
+                    // Symbol fonts have theirs in the private area.
+                    let letter = code.and_then(char::from_u32).filter(|c| !matches!(*c, '\u{E000}'..='\u{F8FF}'));
+                    out.push(&letter.map(String::from).unwrap_or_default(), bold, italic);
+                }
+                "footnoteReference" | "endnoteReference" => {
+                    let kind = if child.name == "footnoteReference" { "footnote" } else { "endnote" };
+                    if let Some(id) = child.attribute("id") {
+                        self.notes.push((kind, id.to_owned()));
+                        out.push(&format!("[^{}]", self.notes.len()), false, false);
+                    }
+                }
+                "drawing" | "pict" | "object" | "AlternateContent" => self.drawing(child, out, boxes),
+                _ => {}
+            }
+        }
+    }
+
+    /// Text boxes come after their paragraph; of pictures there is what is said of them.
+    fn drawing<'a>(&mut self, drawing: &'a Element, out: &mut Inline, boxes: &mut Vec<&'a Element>) {
+        // Of alternatives the first: the other one is the same for older programs.
+        let drawing = drawing.child("Choice").unwrap_or(drawing);
+        drawing.all("txbxContent", boxes);
+        let mut about = Vec::new();
+        drawing.all("docPr", &mut about);
+        let said = about.iter().find_map(|about| about.attribute("descr")).map(markdown::line).unwrap_or_default();
+        let mut pictures = Vec::new();
+        drawing.all("pic", &mut pictures);
+        drawing.all("imagedata", &mut pictures);
+        if !pictures.is_empty() {
+            // Where it stands, and what is said of it; the picture itself is no text.
+            let said = said.replace(['[', ']'], " ");
+            out.push(&format!("![{said}](data:image/png;base64...)"), false, false);
+        }
+    }
+
+    fn table(&mut self, table: &Element, depth: usize) -> String {
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        let mut found = Vec::new();
+        rows_of(table, &mut found);
+        for row in found {
+            let mut cells = Vec::new();
+            let mut these = Vec::new();
+            cells_of(row, &mut these);
+            for cell in these {
+                let properties = cell.child("tcPr");
+                let span = properties.and_then(|it| it.child("gridSpan")?.attribute("val")?.parse().ok()).unwrap_or(1);
+                let merge = properties.and_then(|it| it.child("vMerge"));
+                let goes_on = merge.is_some_and(|merge| merge.attribute("val").is_none_or(|val| val == "continue"));
+                let above = rows.last().and_then(|row| row.get(cells.len())).cloned();
+                let text = match above.filter(|_| goes_on) {
+                    Some(text) => text,
+                    None => self.cell(cell, depth),
+                };
+                cells.push(text);
+                // A cell over several columns says the same of each.
+                for _ in 1..usize::min(span, 64) {
+                    cells.push(cells.last().cloned().unwrap_or_default());
+                }
+            }
+            rows.push(cells);
+        }
+        markdown::table(&rows)
+    }
+
+    fn cell(&mut self, cell: &Element, depth: usize) -> String {
+        if depth >= DEEPEST {
+            return markdown::line(&cell.text());
+        }
+        let before = std::mem::take(&mut self.out);
+        self.blocks(cell, depth + 1);
+        let inner = std::mem::replace(&mut self.out, before);
+        let plain = inner.replace("| --- ", " ").replace('|', " ");
+        markdown::line(&plain)
+    }
+
+    fn write_notes(&mut self, part: &Element, kind: &'static str) {
+        let referred: Vec<(usize, String)> = self
+            .notes
+            .iter()
+            .enumerate()
+            .filter(|(_, (of, _))| *of == kind)
+            .map(|(at, (_, id))| (at + 1, id.clone()))
+            .collect();
+        for (number, id) in referred {
+            let note = part.elements().find(|note| note.attribute("id") == Some(id.as_str()));
+            let text = note.map(|note| self.said(note)).unwrap_or_default();
+            if !text.is_empty() {
+                self.out.push_str(&format!("[^{number}]: {text}\n\n"));
+            }
+        }
+    }
+
+    fn write_comments(&mut self, part: &Element) {
+        let comments: Vec<String> = part
+            .elements()
+            .filter(|comment| comment.name == "comment")
+            .map(|comment| (comment.attribute("author").unwrap_or("Comment"), self.said(comment)))
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(author, text)| format!("- {}: {text}\n", markdown::line(author)))
+            .collect();
+        if !comments.is_empty() {
+            self.out.push_str(&markdown::heading(2, "Comments"));
+            self.out.push_str(&comments.concat());
+        }
+    }
+
+    fn said(&mut self, element: &Element) -> String {
+        let before = std::mem::take(&mut self.out);
+        self.blocks(element, 1);
+        markdown::line(&std::mem::replace(&mut self.out, before))
+    }
+}
+
+fn rows_of<'a>(table: &'a Element, rows: &mut Vec<&'a Element>) {
+    for child in table.elements() {
+        match child.name.as_str() {
+            "tr" => rows.push(child),
+            "sdt" | "sdtContent" | "ins" | "customXml" => rows_of(child, rows),
+            _ => {}
+        }
+    }
+}
+
+fn cells_of<'a>(row: &'a Element, cells: &mut Vec<&'a Element>) {
+    for child in row.elements() {
+        match child.name.as_str() {
+            "tc" => cells.push(child),
+            "sdt" | "sdtContent" | "ins" | "customXml" => cells_of(child, cells),
+            _ => {}
+        }
+    }
+}
+
+/// An equation on one line: fractions with a stroke, powers with `^`, indices with `_`, roots and functions by name.
+fn equation(element: &Element) -> String {
+    let part = |name: &str| element.child(name).map(equation).unwrap_or_default();
+    let grouped = |text: String| if text.chars().count() > 1 { format!("({text})") } else { text };
+    match element.name.as_str() {
+        "f" => format!("{}/{}", grouped(part("num")), grouped(part("den"))),
+        "sSup" => format!("{}^{}", part("e"), grouped(part("sup"))),
+        "sSub" => format!("{}_{}", part("e"), grouped(part("sub"))),
+        "sSubSup" => format!("{}_{}^{}", part("e"), grouped(part("sub")), grouped(part("sup"))),
+        "rad" => match part("deg") {
+            degree if degree.is_empty() => format!("√{}", grouped(part("e"))),
+            degree => format!("root({degree}, {})", part("e")),
+        },
+        "nary" => {
+            let sign = element.path(&["naryPr", "chr"]).and_then(|sign| sign.attribute("val")).unwrap_or("∫");
+            let (from, to) = (part("sub"), part("sup"));
+            let from = if from.is_empty() { from } else { format!("_{}", grouped(from)) };
+            let to = if to.is_empty() { to } else { format!("^{}", grouped(to)) };
+            format!("{sign}{from}{to} {}", part("e"))
+        }
+        "func" => format!("{} {}", part("fName"), part("e")),
+        "d" => {
+            let sign = |name: &str| element.path(&["dPr", name]).and_then(|sign| sign.attribute("val"));
+            let inner: Vec<String> = element.elements().filter(|child| child.name == "e").map(equation).collect();
+            format!("{}{}{}", sign("begChr").unwrap_or("("), inner.join(", "), sign("endChr").unwrap_or(")"))
+        }
+        "m" => {
+            let rows = element.elements().filter(|row| row.name == "mr");
+            let row = |row: &Element| row.elements().map(equation).collect::<Vec<_>>().join(", ");
+            format!("[{}]", rows.map(row).collect::<Vec<_>>().join("; "))
+        }
+        "t" => element.text(),
+        name if name.ends_with("Pr") => String::new(),
+        _ => element
+            .children
+            .iter()
+            .map(|child| match child {
+                Node::Element(child) => equation(child),
+                Node::Text(_) => String::new(),
+            })
+            .collect(),
+    }
+}

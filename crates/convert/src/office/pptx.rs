@@ -1,0 +1,193 @@
+//! `PowerPoint`: each slide a heading and a page; titles, texts, tables, charts, pictures by what is said of them, notes.
+
+use super::relations;
+use crate::package::Package;
+use crate::tree::Element;
+use crate::{Converted, Limits, Refusal, markdown};
+
+pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
+    let package = Package::open(bytes, "presentation", limits)?;
+    let main = "ppt/presentation.xml";
+    let presentation = package.required(main)?;
+    let targets = relations::of(&package, main)?;
+    let mut out = String::new();
+    let mut pages = Vec::new();
+    let slides = presentation.child("sldIdLst");
+    for (at, slide) in slides.into_iter().flat_map(Element::elements).enumerate() {
+        // Two attributes are called `id`: the slide's number, and with a prefix that of the relation.
+        let ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
+        let Some(path) = ids.filter_map(|id| targets.get(id)).next() else { continue };
+        let Some(root) = package.xml(path)? else { continue };
+        pages.push(out.len());
+        out.push_str(&one(&package, path, &root, at + 1)?);
+    }
+    let title = package.xml("docProps/core.xml")?.and_then(|core| core.child("title").map(Element::text));
+    let title = title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
+    Ok(Converted { text: markdown_tidy_pages(out), title, pages })
+}
+
+fn markdown_tidy_pages(text: String) -> String {
+    text
+}
+
+fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Result<String, Refusal> {
+    let targets = relations::of(package, path)?;
+    let tree = root.path(&["cSld", "spTree"]);
+    let mut shapes = Vec::new();
+    tree.into_iter().for_each(|tree| gather(tree, &mut shapes));
+    let mut title = None;
+    let mut body = String::new();
+    for shape in shapes {
+        let placeholder = placeholder(shape);
+        match shape.name.as_str() {
+            "sp" => {
+                let text = paragraphs(shape.child("txBody"));
+                if matches!(placeholder, Some("title" | "ctrTitle")) && title.is_none() {
+                    title = Some(markdown::line(&text)).filter(|title| !title.is_empty());
+                } else if !matches!(placeholder, Some("sldNum" | "dt" | "ftr")) && !text.trim().is_empty() {
+                    body.push_str(&format!("{}\n\n", text.trim_end()));
+                }
+            }
+            "pic" => {
+                let about = shape.path(&["nvPicPr", "cNvPr"]);
+                let said = about.and_then(|about| about.attribute("descr")).unwrap_or_default();
+                let name = about.and_then(|about| about.attribute("name")).unwrap_or("picture");
+                let said = markdown::line(said).replace(['[', ']'], " ");
+                let file: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+                body.push_str(&format!("![{said}]({file}.jpg)\n\n"));
+            }
+            _ => {
+                let mut tables = Vec::new();
+                shape.all("tbl", &mut tables);
+                for table in tables {
+                    body.push_str(&format!("{}\n", table_of(table)));
+                }
+                let mut charts = Vec::new();
+                shape.all("chart", &mut charts);
+                for chart in charts {
+                    let path = chart.attribute("id").and_then(|id| targets.get(id));
+                    if let Some(chart) = path.map(|path| package.xml(path)).transpose()?.flatten() {
+                        body.push_str(&chart_of(&chart));
+                    }
+                }
+            }
+        }
+    }
+    let mut out = match title {
+        Some(title) => markdown::heading(2, &format!("Slide {number}: {title}")),
+        None => markdown::heading(2, &format!("Slide {number}")),
+    };
+    out.push_str(&body);
+    if let Some(path) = targets.values().find(|path| path.starts_with("ppt/notesSlides/"))
+        && let Some(notes) = package.xml(path)?
+    {
+        let mut shapes = Vec::new();
+        notes.path(&["cSld", "spTree"]).into_iter().for_each(|tree| gather(tree, &mut shapes));
+        let said: Vec<String> = shapes
+            .into_iter()
+            .filter(|shape| placeholder(shape) == Some("body"))
+            .map(|shape| paragraphs(shape.child("txBody")))
+            .filter(|text| !text.trim().is_empty())
+            .collect();
+        if !said.is_empty() {
+            out.push_str(&format!("{}{}\n\n", markdown::heading(3, "Notes"), said.join("\n").trim_end()));
+        }
+    }
+    Ok(out)
+}
+
+/// Shapes, those of groups too, from top to bottom and left to right as far as they say where they are.
+fn gather<'a>(tree: &'a Element, found: &mut Vec<&'a Element>) {
+    let mut here: Vec<&Element> = tree
+        .elements()
+        .filter(|shape| matches!(shape.name.as_str(), "sp" | "pic" | "graphicFrame" | "grpSp" | "cxnSp"))
+        .collect();
+    here.sort_by_key(|shape| place(shape));
+    for shape in here {
+        if shape.name == "grpSp" { gather(shape, found) } else { found.push(shape) }
+    }
+}
+
+fn place(shape: &Element) -> (i64, i64) {
+    let frame = ["spPr", "grpSpPr"].iter().find_map(|name| shape.path(&[*name, "xfrm"])).or_else(|| shape.child("xfrm"));
+    let offset = frame.and_then(|frame| frame.child("off"));
+    let number = |name: &str| offset.and_then(|offset| offset.attribute(name)?.parse().ok()).unwrap_or(0);
+    (number("y"), number("x"))
+}
+
+fn placeholder(shape: &Element) -> Option<&str> {
+    let kind = shape.path(&["nvSpPr", "nvPr", "ph"])?;
+    Some(kind.attribute("type").unwrap_or("obj"))
+}
+
+/// Text, with lists where paragraphs are indented or have a bullet.
+fn paragraphs(body: Option<&Element>) -> String {
+    let mut out = String::new();
+    for paragraph in body.into_iter().flat_map(Element::elements).filter(|element| element.name == "p") {
+        let text = run_text(paragraph);
+        if text.trim().is_empty() {
+            continue;
+        }
+        let properties = paragraph.child("pPr");
+        let level: usize = properties.and_then(|it| it.attribute("lvl")?.parse().ok()).unwrap_or(0);
+        let bullet = properties.is_some_and(|it| it.child("buChar").is_some() || it.child("buAutoNum").is_some());
+        if level > 0 || bullet {
+            out.push_str(&format!("{}- {}\n", "  ".repeat(level.min(8)), markdown::line(&text)));
+        } else {
+            out.push_str(&format!("{}\n", text.trim()));
+        }
+    }
+    out
+}
+
+fn run_text(paragraph: &Element) -> String {
+    let mut text = String::new();
+    for run in paragraph.elements() {
+        match run.name.as_str() {
+            "r" | "fld" => text.push_str(&run.child("t").map(Element::text).unwrap_or_default()),
+            "br" => text.push('\n'),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn table_of(table: &Element) -> String {
+    let cells = |row: &Element| {
+        let cells = row.elements().filter(|cell| cell.name == "tc");
+        cells.map(|cell| paragraphs(cell.child("txBody"))).collect()
+    };
+    let rows: Vec<Vec<String>> = table.elements().filter(|row| row.name == "tr").map(cells).collect();
+    markdown::table(&rows)
+}
+
+/// A chart as the table it is drawn from.
+fn chart_of(chart: &Element) -> String {
+    let mut series = Vec::new();
+    chart.all("ser", &mut series);
+    let points = |element: Option<&Element>| -> Vec<String> {
+        let mut points = Vec::new();
+        element.into_iter().for_each(|element| element.all("pt", &mut points));
+        points.iter().map(|point| point.child("v").map(Element::text).unwrap_or_default()).collect()
+    };
+    let Some(first) = series.first() else { return String::new() };
+    let names = points(first.child("cat").or_else(|| first.child("xVal")));
+    let mut header = vec!["Category".to_owned()];
+    let mut rows: Vec<Vec<String>> = names.into_iter().map(|name| vec![name]).collect();
+    for one in &series {
+        header.push(points(one.child("tx")).join(" "));
+        for (at, value) in points(one.child("val").or_else(|| one.child("yVal"))).into_iter().enumerate() {
+            if rows.len() <= at {
+                rows.push(vec![(at + 1).to_string()]);
+            }
+            rows[at].push(value);
+        }
+    }
+    rows.insert(0, header);
+    let mut titles = Vec::new();
+    chart.all("title", &mut titles);
+    let mut texts = Vec::new();
+    titles.first().into_iter().for_each(|title| title.all("t", &mut texts));
+    let title: String = texts.iter().map(|text| text.text()).collect();
+    format!("{}{}\n", markdown::heading(3, &format!("Chart: {title}").replace("Chart: \n", "Chart")), markdown::table(&rows))
+}

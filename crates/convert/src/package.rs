@@ -1,0 +1,107 @@
+//! Archives that hold documents: what is in them, how much of it is unpacked, and what they are.
+
+use crate::tree::{self, Element};
+use crate::{Kind, Limits, Refusal, text};
+use std::cell::Cell;
+use std::io::{Cursor, Read};
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+/// Parts that an archive may have.
+const MOST_PARTS: usize = 20_000;
+
+/// A ZIP archive, of which no more than so many bytes are unpacked.
+pub(crate) struct Package<'a> {
+    archive: std::cell::RefCell<ZipArchive<Cursor<&'a [u8]>>>,
+    left: Cell<u64>,
+    limits: Limits,
+    kind: &'static str,
+}
+
+impl<'a> Package<'a> {
+    pub(crate) fn open(bytes: &'a [u8], kind: &'static str, limits: &Limits) -> Result<Self, Refusal> {
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| Refusal::broken(kind, error))?;
+        if archive.len() > MOST_PARTS {
+            return Err(Refusal::TooLarge { what: "parts", allowed: MOST_PARTS as u64 });
+        }
+        Ok(Self { archive: archive.into(), left: Cell::new(limits.unpacked), limits: *limits, kind })
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.archive.borrow().file_names().map(str::to_owned).collect()
+    }
+
+    /// A part's bytes; `None` when there is no such part.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        let mut archive = self.archive.borrow_mut();
+        let part = match archive.by_name(name) {
+            Ok(part) => part,
+            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED)) => return Err(Refusal::Encrypted),
+            Err(error) => return Err(Refusal::broken(self.kind, error)),
+        };
+        // What the archive says of its size is not believed.
+        let mut bytes = Vec::new();
+        let read = part.take(self.left.get() + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Refusal::broken(self.kind, error))?;
+        let left = self.left.get().checked_sub(bytes.len() as u64).ok_or(Refusal::TooLarge {
+            what: "unpacked bytes",
+            allowed: self.limits.unpacked,
+        })?;
+        self.left.set(left);
+        Ok(Some(bytes))
+    }
+
+    /// A part as a tree of XML.
+    pub(crate) fn xml(&self, name: &str) -> Result<Option<Element>, Refusal> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        tree::parse(&text::decode(&bytes)?, self.kind, &self.limits).map(Some)
+    }
+
+    /// A part that must be there.
+    pub(crate) fn required(&self, name: &str) -> Result<Element, Refusal> {
+        self.xml(name)?.ok_or_else(|| Refusal::broken(self.kind, format!("it has no part `{name}`")))
+    }
+}
+
+/// What a ZIP archive is, by its parts.
+pub(crate) fn kind(bytes: &[u8]) -> Result<Kind, Refusal> {
+    let package = Package::open(bytes, "archive", &Limits::default())?;
+    let names = package.names();
+    let has = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
+    if has("word/") {
+        Ok(Kind::Docx)
+    } else if has("ppt/") {
+        Ok(Kind::Pptx)
+    } else if has("xl/") {
+        Ok(Kind::Sheets)
+    } else if has("META-INF/container.xml") {
+        Ok(Kind::Epub)
+    } else if has("mimetype") && has("content.xml") {
+        match package.bytes("mimetype")?.as_deref() {
+            Some(b"application/vnd.oasis.opendocument.spreadsheet") => Ok(Kind::Sheets),
+            _ => Err(Refusal::Unsupported("this OpenDocument file".into())),
+        }
+    } else {
+        Err(Refusal::Unsupported("an archive; upload the files in it one by one: it".into()))
+    }
+}
+
+/// What an OLE compound file is, by its streams.
+pub(crate) fn ole_kind(bytes: &[u8]) -> Result<Kind, Refusal> {
+    let file = cfb::CompoundFile::open(Cursor::new(bytes)).map_err(|error| Refusal::broken("Office file", error))?;
+    let has = |name: &str| file.exists(name);
+    if has("/EncryptedPackage") {
+        Err(Refusal::Encrypted)
+    } else if has("/Workbook") || has("/Book") {
+        Ok(Kind::Sheets)
+    } else if has("/__properties_version1.0") {
+        Ok(Kind::OutlookMail)
+    } else if has("/WordDocument") {
+        Err(Refusal::Unsupported("Word's format of before 2007; save it as DOCX: it".into()))
+    } else if has("/PowerPoint Document") {
+        Err(Refusal::Unsupported("PowerPoint's format of before 2007; save it as PPTX: it".into()))
+    } else {
+        Err(Refusal::Unsupported("a compound file of an unknown kind".into()))
+    }
+}

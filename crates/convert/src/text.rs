@@ -1,0 +1,141 @@
+//! Bytes of any encoding as text.
+
+use crate::Refusal;
+use chardetng::EncodingDetector;
+use encoding_rs::{Encoding, UTF_8};
+
+/// Bytes that are looked at to guess an encoding.
+const LOOKED_AT: usize = 256 * 1024;
+
+/// Text in whatever encoding: by its byte order mark, as UTF-8 if it is that, as UTF-16 or UTF-32 by where its zeros are, by
+/// what it declares (XML, HTML), else by what is likeliest. NULs become blanks; a byte order mark goes.
+///
+/// # Errors
+/// [`Refusal::Broken`] for what is no text in any encoding.
+pub fn decode(bytes: &[u8]) -> Result<String, Refusal> {
+    if !is_text(bytes) {
+        return Err(Refusal::broken("text", "the bytes are no text in any encoding"));
+    }
+    let text = decoded(bytes);
+    Ok(if text.contains('\0') { text.replace('\0', " ") } else { text })
+}
+
+fn decoded(bytes: &[u8]) -> String {
+    if let Some(text) = wide(bytes) {
+        return text;
+    }
+    if let Some((encoding, length)) = Encoding::for_bom(bytes) {
+        return encoding.decode_without_bom_handling(&bytes[length..]).0.into_owned();
+    }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !is_escaped(bytes)
+    {
+        return text.to_owned();
+    }
+    let declared = declared(bytes).filter(|encoding| !encoding.decode_without_bom_handling(bytes).1);
+    declared.unwrap_or_else(|| guess(bytes)).decode_without_bom_handling(bytes).0.into_owned()
+}
+
+fn guess(bytes: &[u8]) -> &'static Encoding {
+    let mut detector = EncodingDetector::new();
+    detector.feed(&bytes[..bytes.len().min(LOOKED_AT)], bytes.len() <= LOOKED_AT);
+    detector.guess(None, true)
+}
+
+/// Whether ASCII bytes stand for other letters by escapes (ISO-2022).
+fn is_escaped(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair[0] == 0x1B && matches!(pair[1], b'$' | b'('))
+}
+
+/// The encoding that a page or an XML file says it has.
+fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]).to_ascii_lowercase();
+    let named = head.split_once("encoding=").or_else(|| head.split_once("charset="))?.1;
+    let name: String = named
+        .trim_start_matches(['"', '\'', ' '])
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .collect();
+    Encoding::for_label(name.as_bytes()).filter(|encoding| *encoding != UTF_8)
+}
+
+/// UTF-32, and UTF-16 without a byte order mark.
+fn wide(bytes: &[u8]) -> Option<String> {
+    let utf32 = |big: bool, bytes: &[u8]| -> Option<String> {
+        let number = |four: &[u8]| {
+            let four = [four[0], four[1], four[2], four[3]];
+            if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
+        };
+        let exact = bytes.len().is_multiple_of(4);
+        exact.then(|| bytes.chunks_exact(4).map(|four| char::from_u32(number(four))).collect()).flatten()
+    };
+    if bytes.starts_with(&[0xFF, 0xFE, 0, 0]) {
+        return utf32(false, &bytes[4..]);
+    }
+    if bytes.starts_with(&[0, 0, 0xFE, 0xFF]) {
+        return utf32(true, &bytes[4..]);
+    }
+    let sample = &bytes[..bytes.len().min(4096) / 4 * 4];
+    if sample.len() < 4 || !sample.contains(&0) {
+        return None;
+    }
+    let zeros = |place: usize| sample.chunks_exact(4).filter(|four| four[place] == 0).count() * 4;
+    let mostly = |place: usize| zeros(place) * 10 >= sample.len() * 9;
+    if mostly(0) && mostly(1) {
+        return utf32(true, bytes);
+    }
+    if mostly(2) && mostly(3) {
+        return utf32(false, bytes);
+    }
+    // Blanks and line ends have a zero byte in any script.
+    let (first, second) = (zeros(0) + zeros(2), zeros(1) + zeros(3));
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) || first == second {
+        return None;
+    }
+    let encoding = if first > second { encoding_rs::UTF_16BE } else { encoding_rs::UTF_16LE };
+    let (text, broken) = encoding.decode_without_bom_handling(bytes);
+    (!broken).then(|| text.into_owned())
+}
+
+/// Whether bytes can be text: as UTF-8, as wide characters, or, without controls that no text has, in some older encoding.
+pub(crate) fn is_text(bytes: &[u8]) -> bool {
+    let sample = &bytes[..bytes.len().min(LOOKED_AT)];
+    if Encoding::for_bom(sample).is_some() || wide(bytes).is_some() {
+        return true;
+    }
+    let strange = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
+    let strange = sample.iter().filter(strange).count();
+    match std::str::from_utf8(sample) {
+        Ok(_) => strange * 10 <= sample.len(),
+        Err(error) if error.error_len().is_none() => strange * 10 <= sample.len(),
+        Err(_) => strange * 200 <= sample.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_told() {
+        let text = "Größe: 30 µm – „gut“\n";
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf32: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+        let bom: Vec<u8> = [0xFF, 0xFE].into_iter().chain(utf16.clone()).collect();
+        let windows = encoding_rs::WINDOWS_1252.encode(text).0.into_owned();
+        for bytes in [text.as_bytes().to_vec(), utf16, utf32, bom, windows] {
+            assert_eq!(decode(&bytes).unwrap(), text, "{bytes:?}");
+        }
+        assert_eq!(decode(b"\xEF\xBB\xBFa\0b").unwrap(), "a b");
+        let japanese = "これは日本語の文書です。文字コードを調べます。".repeat(4);
+        for encoding in [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::ISO_2022_JP] {
+            assert_eq!(decode(&encoding.encode(&japanese).0).unwrap(), japanese, "{}", encoding.name());
+        }
+    }
+
+    #[test]
+    fn what_is_declared_is_believed_where_it_fits() {
+        let page = "<?xml version=\"1.0\" encoding=\"ISO-8859-2\"?><a>łódź</a>";
+        assert_eq!(decode(&encoding_rs::ISO_8859_2.encode(page).0).unwrap(), page);
+    }
+}
