@@ -6,7 +6,7 @@ use dom_smoothie::{Config, Readability, TextMode};
 
 /// Share of a page's text, in hundredths, that main content has at least. With less, it was looked for in vain: short pages,
 /// lists, tables.
-const SHARE: usize = 25;
+const SHARE: usize = 5;
 /// What is no text of the page's, and what stands around it.
 const NEVER: [&str; 9] = ["script", "style", "noscript", "template", "svg", "iframe", "head", "button", "select"];
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
