@@ -23,6 +23,7 @@ mod markdown;
 mod notebook;
 mod office;
 mod package;
+mod pdf;
 mod sheets;
 mod subtitles;
 mod text;
@@ -140,7 +141,7 @@ pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, R
         Kind::Pptx => office::pptx::convert(bytes, limits)?,
         Kind::Sheets => sheets::convert(bytes, limits)?,
         Kind::Epub => office::epub::convert(bytes, limits)?,
-        Kind::Pdf => return Err(Refusal::Unsupported("PDF".into())),
+        Kind::Pdf => pdf::convert(bytes, limits)?,
     };
     if converted.text.len() > limits.text {
         return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });
