@@ -2,9 +2,8 @@
 
 use crate::d1::{Database, Statement};
 use ragflare_core::answer::{AnswerUsage, Prepared};
-use ragflare_core::ports::Prompt;
 use ragflare_core::search::SearchUsage;
-use ragflare_core::settings::Limits;
+use ragflare_core::settings::{Limits, Settings};
 use ragflare_core::{Error, Result, Tenant, prices};
 use serde::Deserialize;
 
@@ -27,15 +26,25 @@ impl Amount {
         Self { neurons: usage.neurons.unwrap_or(0.0), tokens: tokens as f64 }
     }
 
-    /// The most that an answer can cost, its search included.
-    pub(crate) fn most(prepared: &Prepared) -> Self {
+    /// The most that an answer can cost, its search included: whichever of the account's models gives it.
+    pub(crate) fn most(prepared: &Prepared, settings: &Settings) -> Self {
         let searched = Self::of_search(&prepared.usage);
         let Some(prompt) = &prepared.prompt else { return searched };
-        let Prompt { model, max_tokens, .. } = prompt;
-        let read = prepared.prompt_tokens as u64;
-        let neurons = prices::neurons(model, read, u64::from(*max_tokens)).unwrap_or(0.0);
-        let tokens = (read + u64::from(*max_tokens)) as f64;
-        Self { neurons: searched.neurons + neurons, tokens: searched.tokens + tokens }
+        let (read, written) = (prepared.prompt_tokens as u64, u64::from(prompt.max_tokens));
+        let models = [&prompt.model, &settings.answer.fallback_model];
+        let prices = models.iter().filter_map(|model| prices::neurons(model, read, written));
+        let neurons = prices.fold(0.0, f64::max);
+        Self { neurons: searched.neurons + neurons, tokens: searched.tokens + (read + written) as f64 }
+    }
+
+    /// The same with what a second try costs, where there may be one: a form that was not met is asked for again, behind
+    /// the first try's words.
+    pub(crate) fn most_with_repair(prepared: &Prepared, settings: &Settings) -> Self {
+        let once = Self::most(prepared, settings);
+        if prepared.prompt.as_ref().is_none_or(|prompt| prompt.format.is_none()) {
+            return once;
+        }
+        Self { neurons: 2.5 * once.neurons, tokens: 2.5 * once.tokens }
     }
 
     /// What it did cost.
@@ -111,12 +120,12 @@ impl Budget {
         self.database.run(statement.bind(amount.neurons).bind(amount.tokens)).await
     }
 
-    /// Counts the most that an answer can cost. One statement decides, so that answers at the same time can't pass the limit
+    /// Counts the most that a request can cost, `once` for its own limit and `needed` for the day's. One statement decides, so that answers at the same time can't pass the limit
     /// together.
-    pub(crate) async fn reserve(&self, tenant: &Tenant, needed: Amount) -> Result<()> {
+    pub(crate) async fn reserve(&self, tenant: &Tenant, once: Amount, needed: Amount) -> Result<()> {
         let tokens = self.limits.tokens_per_request.map(|tokens| tokens as f64);
         for (unit, needed, allowed) in
-            [("neurons", needed.neurons, self.limits.neurons_per_request), ("tokens", needed.tokens, tokens)]
+            [("neurons", once.neurons, self.limits.neurons_per_request), ("tokens", once.tokens, tokens)]
         {
             if let Some(allowed) = allowed.filter(|allowed| needed > *allowed) {
                 return Err(Error::Budget { what: ONE_REQUEST, unit, needed, allowed });

@@ -316,6 +316,10 @@ impl TextGenerator for AiGenerator {
         let messages = prompt.messages.iter().map(wire_message).collect();
         let mut request = GenerationRequest::new(messages, prompt.max_tokens);
         request.temperature = Some(prompt.temperature);
+        let sampling = prompt.sampling;
+        (request.seed, request.top_p) = (sampling.seed, sampling.top_p);
+        (request.frequency_penalty, request.presence_penalty) =
+            (sampling.frequency_penalty, sampling.presence_penalty);
         request.tools = prompt.tools.iter().map(wire_tool).collect();
         request.response_format = match &prompt.format {
             None | Some(Format::Text) => None,

@@ -6,6 +6,7 @@ use futures::executor::block_on;
 use futures::{StreamExt, future};
 use proptest::prelude::*;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Prepared};
+use ragflare_core::citations::{Checked, CitationFilter};
 use ragflare_core::document::{DocumentId, Metadata};
 use ragflare_core::filter::{Filter, INDEXED_BYTES};
 use ragflare_core::identity::content_hash;
@@ -563,6 +564,19 @@ fn neighbours_are_one_source_that_citations_find() {
     assert_eq!(source.chunk_ids[0], source.hit.chunk_id);
     assert_eq!((source.hit.start, source.hit.end), (0, text.len() as u64));
     assert_eq!(source.hit.text, text);
+    // A citation points at the chunk that has the sentence, not at the first of the source.
+    let mut citations = CitationFilter::new(&prepared.sources);
+    let mut steps = citations.push("Third heron and fish together [S1].");
+    steps.extend(citations.finish());
+    let cited = steps.iter().find_map(|step| match step {
+        Checked::Citation(citation) => Some(citation),
+        Checked::Text(_) => None,
+    });
+    let (cited, at) = (cited.unwrap(), text.find("Third").unwrap() as u64);
+    assert_eq!(cited.sentence.as_ref().unwrap().start, at);
+    let chunk = source.parts.iter().rfind(|part| part.start <= at).unwrap();
+    assert_eq!(cited.chunk_id, chunk.chunk_id);
+    assert_ne!(cited.chunk_id, source.hit.chunk_id);
 }
 
 #[test]
