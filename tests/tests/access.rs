@@ -124,7 +124,7 @@ fn a_key_used_too_often(world: &World) -> Result<()> {
     let client = world.admin.with_key(&world.key("hasty", &["read"])?.0);
     let patient = world.admin.with_key(&world.key("hasty", &["read"])?.0);
     // A minute may begin in between.
-    let refused = (0..2 * LIMIT + 1).find_map(|_| {
+    let refused = (0..=(2 * LIMIT)).find_map(|_| {
         let reply = client.get("/v1/models");
         reply.map(|reply| (reply.status != 200).then_some(reply)).transpose()
     });

@@ -90,9 +90,12 @@ impl World {
 }
 
 fn main() -> ExitCode {
-    let cases: &[Case<()>] = &[("what clients see of faults", every_fault_in_every_protocol)];
-    run(|| Ok(()), cases)
+    let cases: &[Case<Nothing>] = &[("what clients see of faults", every_fault_in_every_protocol)];
+    run(|| Ok(Nothing), cases)
 }
+
+/// Each stack is started by the case itself.
+struct Nothing;
 
 /// A fault and what the twin is told for it.
 struct Fault {
@@ -257,7 +260,7 @@ fn native(client: &Client, body: &Value) -> Result<Seen> {
         match name.as_str() {
             "" if status != 200 => seen.error = Some(own_error(&data)?),
             "" => {
-                seen.text = data["text"].as_str().unwrap_or_default().to_owned();
+                data["text"].as_str().unwrap_or_default().clone_into(&mut seen.text);
                 seen.ending(&data["done"]);
             }
             "error" => seen.error = Some(own_error(&data)?),
@@ -326,7 +329,7 @@ fn mcp(client: &Client) -> Result<Seen> {
         return Ok(seen);
     }
     ensure!(result["structuredContent"].is_object(), "no result: {last}");
-    seen.text = result["structuredContent"]["text"].as_str().unwrap_or_default().to_owned();
+    result["structuredContent"]["text"].as_str().unwrap_or_default().clone_into(&mut seen.text);
     seen.ending(&result["structuredContent"]);
     Ok(seen)
 }
@@ -341,7 +344,7 @@ fn search(client: &Client) -> Result<Seen> {
     }
     let found =
         reply["hits"].as_array().is_some_and(|hits| hits.iter().any(|hit| hit["document_id"] == "lamp.md"));
-    seen.outcome = if found { "found" } else { "nothing found" }.to_owned();
+    if found { "found" } else { "nothing found" }.clone_into(&mut seen.outcome);
     seen.degraded = list(&reply["degraded"]);
     Ok(seen)
 }
@@ -493,7 +496,7 @@ fn while_busy(world: &World) -> Result<Vec<Seen>> {
     })
 }
 
-fn every_fault_in_every_protocol((): &()) -> Result<()> {
+fn every_fault_in_every_protocol(_: &Nothing) -> Result<()> {
     let mut seen = String::from("With every rung of the ladder:\n\n");
     seen += &table(&World::start(true)?, &faults_of_all(), true)?;
     seen += "\nWith `answer.quote` off and neither a fallback nor an external service:\n\n";
