@@ -89,10 +89,17 @@ for (const [more, type, param, code] of [
 }
 const stranger = new OpenAI({ apiKey: "wrong", baseURL: `${url}/v1`, maxRetries: 0 });
 await assert.rejects(stranger.chat.completions.create({ model, messages }), OpenAI.AuthenticationError);
+
+// Without a model the sources are quoted; where that can't be, the failure is told.
 await faults([{ match: { service: "ai", op: "chat" }, action: { error: { code: 3036 } } }]);
-await assert.rejects(create({}), OpenAI.RateLimitError);
+const quoted = await create({});
+assert.equal(quoted.ragflare.done.outcome, "quoted");
+assert.match(quoted.choices[0].message.content, /^No language model can be reached.*> .*fog signal.* \[S1\]/s);
+assert.ok(quoted.choices[0].message.annotations.length >= 1);
+const response_format = { type: "json_object" };
+await assert.rejects(create({ response_format }), OpenAI.RateLimitError);
 await assert.rejects(async () => {
-  for await (const _ of await create({ stream: true }));
+  for await (const _ of await create({ stream: true, response_format }));
 }, (error) => error instanceof OpenAI.APIError && error.code === "generator_quota_exceeded");
 await faults([]);
 

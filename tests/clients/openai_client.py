@@ -6,6 +6,7 @@ import os
 import urllib.request
 
 import openai
+import pydantic
 
 URL, KEY, TWIN = (os.environ[name] for name in ("RAGFLARE_URL", "RAGFLARE_KEY", "RAGFLARE_TWIN"))
 QUESTION = [{"role": "user", "content": "How often does the fog signal sound?"}]
@@ -85,8 +86,60 @@ refused(
 stranger = client.with_options(api_key="wrong")
 refused(openai.AuthenticationError, lambda: stranger.models.list(), code="invalid_api_key", type="authentication_error")
 faults(on_chat({"error": {"code": 3040}}))
-refused(openai.InternalServerError, lambda: create(model=model, messages=QUESTION), code="generator_unavailable")
-refused(openai.APIError, lambda: list(create(model=model, messages=QUESTION, stream=True)), code="generator_unavailable")
+assert create(model=model, messages=QUESTION).ragflare["done"]["outcome"] == "quoted"
+form = {"model": model, "messages": QUESTION, "response_format": {"type": "json_object"}}
+refused(openai.InternalServerError, lambda: create(**form), code="generator_unavailable")
+refused(openai.APIError, lambda: list(create(**form, stream=True)), code="generator_unavailable")
+faults()
+
+# Tools and structured answers: the model's words are dictated, once each.
+def script(*answers):
+    match = {"service": "ai", "op": "chat", "model": model}
+    faults(*({"match": match, "times": 1, "action": {"answer": answer}} for answer in answers))
+
+
+class ReportOutage(pydantic.BaseModel):
+    """Reports that a signal does not work."""
+
+    signal: str
+
+
+class Interval(pydantic.BaseModel):
+    seconds: int
+    said: str
+
+
+outage = openai.pydantic_function_tool(ReportOutage)
+calling = {"tool_calls": [{"name": "ReportOutage", "arguments": {"signal": "fog 💡"}}]}
+script(calling, "Reported; every ninety seconds [S1].")
+called = client.chat.completions.parse(model=model, messages=QUESTION, tools=[outage]).choices[0]
+assert called.finish_reason == "tool_calls" and called.message.content is None
+(call,) = called.message.tool_calls
+assert call.function.parsed_arguments == ReportOutage(signal="fog 💡")
+gave = {"role": "tool", "tool_call_id": call.id, "content": "case 4711"}
+said = create(model=model, messages=[*QUESTION, called.message, gave], tools=[outage]).choices[0]
+assert said.finish_reason == "stop" and said.message.content == "Reported; every ninety seconds [S1]."
+script(calling)
+with client.chat.completions.stream(model=model, messages=QUESTION, tools=[outage]) as stream:
+    made = [event for event in stream if event.type == "tool_calls.function.arguments.done"]
+assert [event.parsed_arguments for event in made] == [ReportOutage(signal="fog 💡")]
+
+right = json.dumps({"seconds": 90, "said": "雾号 💡 every ninety seconds [S1]"}, ensure_ascii=False)
+script("Ninety.", right)
+structured = client.chat.completions.parse(model=model, messages=QUESTION, response_format=Interval)
+message = structured.choices[0].message
+assert message.parsed == Interval(seconds=90, said="雾号 💡 every ninety seconds [S1]")
+citation = message.annotations[0].url_citation
+assert message.content[citation.start_index : citation.end_index] == "[S1]"
+assert structured.ragflare["done"]["degraded"] == ["format_repaired"]
+script("Ninety.", '{"seconds": "90"}')
+refused(
+    openai.InternalServerError,
+    lambda: client.chat.completions.parse(model=model, messages=QUESTION, response_format=Interval),
+    code="format_not_met",
+    status_code=502,
+)
+refused(openai.BadRequestError, lambda: create(model=model, messages=QUESTION, tools=[outage], tool_choice="required"), param="tool_choice")
 faults()
 
 # Embeddings, by default in base64.

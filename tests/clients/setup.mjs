@@ -10,6 +10,18 @@ export async function dictate(answer) {
   await faults([rule]);
 }
 
+/** What the model that answers says next, once each: texts, or `{text, tool_calls: [{name, arguments}]}`. */
+export async function script(...answers) {
+  const match = { service: "ai", op: "chat", model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast" };
+  await faults(answers.map((answer) => ({ match, times: 1, action: { answer } })));
+}
+
+/** What the model was asked last: the conversation, and the rest of the request. */
+export async function asked() {
+  const { prompts, requests } = await (await fetch(`${twin}/control/prompts`)).json();
+  return { messages: prompts.at(-1), inputs: requests.at(-1).inputs };
+}
+
 /** Sets the twin's faults; an empty list ends them. */
 export async function faults(rules) {
   const reply = await fetch(`${twin}/control/faults`, { method: "PUT", body: JSON.stringify(rules) });

@@ -1,7 +1,9 @@
 // The AI SDK: its own transport and reader of the stream, and its chat, against POST /api/chat.
 import assert from "node:assert/strict";
-import { AbstractChat, DefaultChatTransport, readUIMessageStream, validateUIMessages } from "ai";
-import { dictate, faults, key, QUESTION, show, url } from "./setup.mjs";
+import {
+  AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls, readUIMessageStream, validateUIMessages,
+} from "ai";
+import { asked, dictate, faults, key, QUESTION, script, show, url } from "./setup.mjs";
 
 const headers = { authorization: `Bearer ${key}` };
 const transport = new DefaultChatTransport({ api: `${url}/api/chat`, headers, body: { top_k: 3 } });
@@ -44,7 +46,9 @@ assert.equal(part.citations.length, 1);
 assert.equal(part.text.slice(part.citations[0].startIndex, part.citations[0].endIndex), "[S1]");
 assert.equal(part.citations[0].source.id, "S1");
 assert.ok(message.metadata.usage.total_tokens > 0);
+assert.ok(message.metadata.usage.neurons > message.metadata.usage.search.neurons);
 assert.deepEqual(message.metadata.done.cited, [1]);
+assert.equal(message.metadata.done.outcome, "answered");
 await validateUIMessages({ messages: [user(QUESTION), message] });
 show("metadata", message.metadata.done);
 
@@ -56,7 +60,7 @@ assert.ok(text(next.message).length > 0);
 // The chat that `useChat` holds, on the real model.
 await faults([]);
 class Chat extends AbstractChat {
-  constructor() {
+  constructor(options = { transport }) {
     const state = {
       status: "ready", error: undefined, messages: [],
       pushMessage(message) { this.messages = [...this.messages, message]; },
@@ -64,7 +68,7 @@ class Chat extends AbstractChat {
       replaceMessage(index, message) { this.messages = this.messages.with(index, message); },
       snapshot: structuredClone,
     };
-    super({ state, transport });
+    super({ state, ...options });
   }
 }
 const chat = new Chat();
@@ -72,6 +76,52 @@ await chat.sendMessage({ text: "Which oil does the lamp burn?" }, { body: { max_
 assert.equal(chat.status, "ready", chat.error?.message);
 assert.equal(chat.messages.length, 2);
 show("the model", text(chat.messages[1]));
+
+// Tools of the page's own: called by it, and answered in the same message.
+const parameters = { type: "object", properties: { signal: { type: "string" } }, required: ["signal"] };
+const tools = [{ type: "function", function: { name: "report_outage", description: "Reports.", parameters } }];
+const calling = { name: "report_outage", arguments: { signal: "fog 💡" } };
+await script({ text: "One moment [S1].", tool_calls: [calling, calling] }, "It is reported [S1].");
+const reported = [];
+class Caller extends Chat {
+  constructor() {
+    super({
+      transport: new DefaultChatTransport({ api: `${url}/api/chat`, headers, body: { tools } }),
+      sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithToolCalls,
+      onToolCall: ({ toolCall }) => {
+        assert.equal(toolCall.dynamic, true);
+        reported.push(toolCall.input);
+        const { toolName: tool, toolCallId } = toolCall;
+        // The second fails.
+        const given = reported.length === 1 ? { output: { case: 4711 } } : { state: "output-error", errorText: "broken" };
+        this.addToolOutput({ tool, toolCallId, ...given });
+      },
+    });
+  }
+}
+const caller = new Caller();
+await caller.sendMessage({ text: QUESTION });
+while (!text(caller.messages.at(-1)).includes("reported")) {
+  assert.notEqual(caller.status, "error", caller.error?.message);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+}
+assert.deepEqual(reported, [calling.arguments, calling.arguments]);
+assert.equal(caller.messages.length, 2, "one message, gone on with");
+const parts = caller.messages[1].parts;
+assert.deepEqual(parts.filter((part) => part.type === "dynamic-tool").map((part) => part.state), ["output-available", "output-error"]);
+assert.equal(parts.filter((part) => part.type === "step-start").length, 2);
+const ids = parts.filter((part) => part.type.startsWith("source-")).map((part) => part.sourceId);
+assert.equal(new Set(ids).size, ids.length, "sources are told once");
+const told = await asked();
+assert.match(JSON.stringify(told.messages), /4711/);
+assert.match(JSON.stringify(told.messages), /error: broken/);
+assert.equal(caller.messages[1].metadata.done.finish_reason, "stop");
+show("tools", parts.map((part) => part.type));
+// A structured answer.
+await script(JSON.stringify({ any: "Every ninety seconds [S1]" }));
+const object = await read(await send([user(QUESTION)], { body: { response_format: { type: "json_object" } } }));
+assert.deepEqual(JSON.parse(text(object.message)), { any: "Every ninety seconds [S1]" });
+await faults([]);
 
 // Errors: refused before the stream, by the page's own words; and in the stream.
 await assert.rejects(send([]), (error) => error.statusCode === 400 && /messages/.test(error.message));
@@ -81,7 +131,10 @@ await assert.rejects(
   { statusCode: 400 },
 );
 await faults([{ match: { service: "ai", op: "chat" }, action: { error: { code: 5007 } } }]);
-const failed = await read(await send([user(QUESTION)]));
+const quoted = await read(await send([user(QUESTION)]));
+assert.deepEqual(quoted.errors, []);
+assert.equal(quoted.message.metadata.done.outcome, "quoted");
+const failed = await read(await send([user(QUESTION)], { body: { response_format: { type: "json_object" } } }));
 assert.equal(failed.errors.length, 1);
 assert.match(failed.errors[0], /generator/);
 show("error part", failed.errors[0]);

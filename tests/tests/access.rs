@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ("a revoked key opens nothing", a_revoked_key_opens_nothing),
         ("a key used too often has to wait, others don't", a_key_used_too_often),
         ("what a tenant may spend is limited", spending_is_limited),
+        ("embeddings count, too", embeddings_count),
         ("pages of listed origins may call", pages_of_listed_origins),
         ("logs hold neither keys nor texts", logs_hold_neither_keys_nor_texts),
     ];
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
 /// Method, path, body, the scope that is wanted.
 const ROUTES: &[(&str, &str, &str, &str)] = &[
     ("POST", "/v1/search", r#"{"query":"x"}"#, "read"),
+    ("POST", "/v1/feedback", r#"{"log_id":"x","feedback":1}"#, "read"),
     ("POST", "/v1/chat", r#"{"messages":[{"role":"user","content":"x"}]}"#, "read"),
     ("POST", "/v1/chat/completions", r#"{"messages":[{"role":"user","content":"x"}]}"#, "read"),
     ("GET", "/v1/models", "", "read"),
@@ -161,6 +163,24 @@ fn spending_is_limited(world: &World) -> Result<()> {
     let wait: u32 = refused.header("retry-after").context("no retry-after")?.parse()?;
     ensure!((1..=86_400).contains(&wait));
     ask(&other, 500)?.expect(200)?;
+    Ok(())
+}
+
+fn embeddings_count(_: &World) -> Result<()> {
+    let options = StackOptions { fresh: true, ..StackOptions::new("target/tests/access-frugal") };
+    // A few tokens' worth.
+    let stack = Stack::start(&options.var("SETTINGS", r#"{"limits": {"neurons_per_day": 0.01}}"#))?;
+    let admin = Client::new(&stack.url).with_key(&stack.admin_key);
+    let (spender, other) = (admin.tenant("spender")?, admin.tenant("thrifty")?);
+    let body =
+        json!({"model": "@cf/baai/bge-small-en-v1.5", "input": "The lamp burns colza oil before sunset."});
+    let embedded = spender.post("/v1/embeddings", &body)?.expect(200)?;
+    let neurons = embedded["ragflare"]["usage"]["neurons"].as_f64().context("no neurons")?;
+    ensure!(neurons > 0.01, "{embedded}");
+    let refused = spender.post("/v1/embeddings", &body)?;
+    ensure!(refused.error(429)? == "daily_limit_exceeded" && refused.header("retry-after").is_some());
+    ensure!(spender.post("/v1/search", &json!({"query": "lamp"}))?.error(429)? == "daily_limit_exceeded");
+    other.post("/v1/embeddings", &body)?.expect(200)?;
     Ok(())
 }
 

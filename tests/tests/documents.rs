@@ -650,7 +650,7 @@ fn a_reindex_of_one_document(world: &World) -> Result<()> {
     })?;
     ensure!(client.get("/v1/documents/b.md")?.expect(200)?["generation"] == 1);
     let unknown = own.post("/v1/admin/reindex", &json!({"document": "none.md"}))?;
-    ensure!(unknown.error(400)? == "invalid_value");
+    ensure!(unknown.error(404)? == "not_found");
     ensure!(own.post("/v1/admin/reindex", &json!({"documents": "a.md"}))?.error(400)? == "invalid_json");
     // All of the tenant's, without a body.
     own.send("POST", "/v1/admin/reindex", &[], b"")?.expect(202)?;

@@ -1,9 +1,11 @@
 //! The protocols of others, spoken by their own official clients; the contract; clients that leave.
 
-use anyhow::{Context, Result, bail, ensure};
+#[path = "protocols/contract.rs"]
+mod contract;
+
+use anyhow::{Context, Result, ensure};
 use ragflare_tests::{Case, Client, run};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
@@ -12,15 +14,6 @@ use std::time::{Duration, Instant};
 use xtask::{Stack, StackOptions, clients, paths};
 
 const GUIDE: &str = include_str!("../../fixtures/lighthouse.md");
-const CONTRACT: &str = include_str!("../../worker/query/src/openapi.json");
-/// Where the workers match routes, and what stands before what each file matches.
-const SOURCES: [(&str, &str); 4] = [
-    ("", include_str!("../../worker/query/src/lib.rs")),
-    ("/v1/admin/", include_str!("../../worker/ingest/src/admin.rs")),
-    ("/v1/admin/dead-letters/", include_str!("../../worker/ingest/src/letters.rs")),
-    ("/v1/documents/{id}/", include_str!("../../worker/ingest/src/documents.rs")),
-];
-
 struct World {
     stack: Stack,
     admin: Client,
@@ -66,13 +59,15 @@ fn main() -> ExitCode {
         ("the AI SDK", |world| world.script("ui.mjs")),
         ("MCP's official clients", |world| world.script("mcp.mjs")),
         ("OpenAI's official client for Node", |world| world.script("openai.mjs")),
+        ("tools and structured answers by OpenAI's client", |world| world.script("openai_tools.mjs")),
         ("OpenAI's official client for Python", |world| world.script("openai_client.py")),
         ("a client that leaves stops the generation", a_client_that_leaves),
         ("MCP without a client", mcp_without_a_client),
         ("every new route asks for a key", every_new_route_asks_for_a_key),
-        ("the contract is served", the_contract_is_served),
-        ("every route is in the contract", every_route_is_in_the_contract),
-        ("the contract's routes are there", the_contracts_routes_are_there),
+        ("the contract is served", contract::is_served),
+        ("every route is in the contract", contract::every_route_is_in_it),
+        ("the contract's routes are there", contract::its_routes_are_there),
+        ("the contract's examples work, and replies are as it says", contract::its_examples_work),
     ];
     run(World::start, cases)
 }
@@ -248,6 +243,7 @@ fn every_new_route_asks_for_a_key(world: &World) -> Result<()> {
         ("POST", "/api/chat"),
         ("GET", "/api/chat/c1/stream"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/v1/feedback"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/x"),
     ] {
@@ -265,82 +261,5 @@ fn every_new_route_asks_for_a_key(world: &World) -> Result<()> {
     // OpenAI's errors say `param` also when it is none.
     let body = writer.post("/v1/embeddings", &json!({}))?.expect(403)?;
     ensure!(body["error"].get("param") == Some(&Value::Null), "{body}");
-    Ok(())
-}
-
-fn the_contract_is_served(world: &World) -> Result<()> {
-    let reply = Client::new(&world.stack.url).get("/openapi.json")?;
-    ensure!(reply.header("content-type") == Some("application/json") && reply.bytes == CONTRACT.as_bytes());
-    ensure!(reply.expect(200)?["openapi"] == "3.1.0");
-    Ok(())
-}
-
-/// `METHOD /path` of all operations.
-fn documented() -> Result<BTreeSet<String>> {
-    let contract: Value = serde_json::from_str(CONTRACT)?;
-    let paths = contract["paths"].as_object().context("paths")?;
-    let operations = paths.iter().flat_map(|(path, item)| {
-        let methods = item.as_object().into_iter().flatten();
-        methods.map(move |(method, _)| format!("{} {path}", method.to_uppercase()))
-    });
-    Ok(operations.collect())
-}
-
-/// What the sources match: every `(Method::M, "…")`, with what stands before it.
-fn every_route_is_in_the_contract(_: &World) -> Result<()> {
-    let documented = documented()?;
-    let (mut found, mut missing) = (0, Vec::new());
-    for (before, source) in SOURCES {
-        for arm in source.split("(Method::").skip(1) {
-            let Some((method, rest)) = arm.split_once(", ") else { continue };
-            let rest = rest.strip_prefix("Some(").unwrap_or(rest);
-            let Some((literal, _)) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) else {
-                continue;
-            };
-            if !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-                continue;
-            }
-            found += 1;
-            let method = method.to_uppercase();
-            let path = format!("{before}{literal}");
-            let path = if path.len() > 1 { path.trim_end_matches('/') } else { &path };
-            // A letter's own routes come after its id.
-            let of_one = path.replace("dead-letters/", "dead-letters/{letter}/");
-            let is = |path: &str| documented.contains(&format!("{method} {path}"));
-            if !is(path) && !is(&of_one) {
-                missing.push(format!("{method} {path}"));
-            }
-        }
-    }
-    ensure!(missing.is_empty(), "not in the contract: {missing:?}");
-    ensure!(found >= 23, "{found} routes found in the sources: are they matched another way now?");
-    Ok(())
-}
-
-/// Each path takes the methods that the contract names, and no others.
-fn the_contracts_routes_are_there(world: &World) -> Result<()> {
-    let documented = documented()?;
-    let paths: BTreeSet<&str> = documented.iter().filter_map(|one| one.split(' ').nth(1)).collect();
-    ensure!(paths.len() > 20, "{paths:?}");
-    for path in paths {
-        let concrete = path
-            .replace("{id}", "none")
-            .replace("{model}", "none")
-            .replace("{key_id}", "none")
-            .replace("{letter}", "999");
-        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            // Bodies that no route takes: nothing is done.
-            let reply = world.admin.send(method, &concrete, &[("content-type", "x/y")], b"")?;
-            let text = reply.text();
-            let none = reply.status == 404 && text.contains("there is no route");
-            // A slash in an id is to be encoded where its last part could be a view.
-            let view = reply.status == 400 && text.contains("send its slash as");
-            let there = !none && !view && reply.status != 405;
-            let wanted = documented.contains(&format!("{method} {path}"));
-            if there != wanted {
-                bail!("{method} {path}: in the contract {wanted}, answered {}: {text}", reply.status);
-            }
-        }
-    }
     Ok(())
 }

@@ -88,7 +88,7 @@ fn generator(error: &AiError) -> Error {
 fn cache_key(tenant: &Tenant, prompt: &Prompt) -> String {
     let mut hasher = Sha256::new();
     // The session only says where it is asked.
-    hasher.update(format!("{:?}", Prompt { session: None, ..prompt.clone() }));
+    hasher.update(format!("{:?}", Prompt { session: None, skip_cache: false, ..prompt.clone() }));
     format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize()))
 }
 
@@ -209,7 +209,7 @@ impl AiGenerator {
             id: gateway.id.clone(),
             cache_key: gateway.cache_ttl.map(|_| cache_key(tenant, prompt)),
             cache_ttl: gateway.cache_ttl,
-            skip_cache: gateway.cache_ttl.is_none().then_some(true),
+            skip_cache: (prompt.skip_cache || gateway.cache_ttl.is_none()).then_some(true),
             metadata: Map::from_iter([(TENANT.to_owned(), tenant.as_str().into())]),
             collect_log: gateway.collect_log,
             ..GatewayOptions::default()

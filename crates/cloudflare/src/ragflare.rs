@@ -179,7 +179,8 @@ impl Ragflare {
     /// # Errors
     /// As [`answer::prepare`]; [`Error::Budget`].
     pub async fn prepare(&self, tenant: &Tenant, request: &AnswerRequest) -> Result<Prepared> {
-        let place = match self.cache().look(tenant, request).await? {
+        let known = if request.skip_cache { None } else { self.cache().look(tenant, request).await? };
+        let place = match known {
             Some(Known::Answer(prepared)) => return Ok(*prepared),
             Some(Known::Place(place)) => Some(place),
             None => None,

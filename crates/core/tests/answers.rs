@@ -269,6 +269,14 @@ fn every_reply_tells_what_it_cost() {
     assert!((usage.neurons.unwrap() - expected).abs() < 1e-9 && searched > 0.0, "{usage:?}");
     assert!((usage.usd.unwrap() - prices::dollars(expected)).abs() < 1e-12);
     assert_eq!(seen.ending().gateway.as_ref().unwrap().cache.as_deref(), Some("MISS"));
+
+    world.next(vec![
+        Ok(Generated::Gateway(Gateway { log_id: None, cache: Some("HIT".into()) })),
+        Ok(Generated::Usage(used)),
+        Ok(Generated::Done(Finish::Stop)),
+    ]);
+    let seen = world.ask(&question());
+    assert!((seen.usage.unwrap().neurons.unwrap() - searched).abs() < 1e-9, "no model was asked");
 }
 
 #[test]

@@ -239,8 +239,10 @@ impl Stack {
         fs::create_dir_all(&twin).with_context(|| format!("cannot create {}", twin.display()))?;
         let indexes = indexes::of(workers)?;
         let service = Service::start("twin", &paths::twin(), &self.twin_log(), |command| {
-            command.args(["--listen", "127.0.0.1:0", "--models"]).arg(models);
-            command.arg("--onnxruntime").arg(onnxruntime).arg("--data").arg(twin);
+            if !args.iter().any(|arg| arg == "--listen") {
+                command.args(["--listen", "127.0.0.1:0"]);
+            }
+            command.arg("--models").arg(models).arg("--onnxruntime").arg(onnxruntime).arg("--data").arg(twin);
             for index in indexes {
                 command.arg("--index").arg(index);
             }

@@ -220,7 +220,7 @@ impl<P: Ports> Run<P> {
             self.ready.push_back(AnswerEvent::ToolCalls(calls));
         }
         let (tokens, estimated) = self.reading.usage();
-        let usage = AnswerUsage::new(tokens, Some(self.reading.model()), &self.search);
+        let usage = AnswerUsage::new(tokens, self.ending.paid(self.reading.model()), &self.search);
         self.ready.push_back(AnswerEvent::Usage(AnswerUsage { estimated, ..usage }));
         self.ready.push_back(match end {
             Err(error) => AnswerEvent::Error(error),

@@ -84,7 +84,7 @@ pub(super) async fn run<P: Ports>(
             answer = outcome.and_then(|finish| checked(&prompt, finish, &second.text, &gate));
         }
     }
-    let usage = AnswerUsage::new(total, Some(&prompt.model), &prepared.usage);
+    let usage = AnswerUsage::new(total, ending.paid(&prompt.model), &prepared.usage);
     let usage = AnswerEvent::Usage(AnswerUsage { estimated, ..usage });
     match answer {
         Err(error) => vec![usage, AnswerEvent::Error(error)],

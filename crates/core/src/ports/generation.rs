@@ -172,6 +172,8 @@ pub struct Prompt {
     pub format: Option<Format>,
     /// Name of a fine-tune.
     pub lora: Option<String>,
+    /// Whether an answer that was given before will not do.
+    pub skip_cache: bool,
     /// Prompts with the same word begin alike: the platform sends them to where that beginning is remembered.
     pub session: Option<String>,
 }

@@ -73,6 +73,8 @@ struct Extension {
     filter: Option<Value>,
     top_k: Option<usize>,
     lora: Option<String>,
+    #[serde(default)]
+    skip_cache: bool,
 }
 
 impl WireMessage {
@@ -167,6 +169,7 @@ pub(crate) async fn completions(
         tools,
         response_format: format.transpose()?,
         lora: extension.lora,
+        skip_cache: extension.skip_cache,
         filter: extension.filter,
         top_k: extension.top_k,
         max_tokens: asked.max_completion_tokens.or(asked.max_tokens),

@@ -19,6 +19,8 @@ pub(super) struct Chat {
     tools: Vec<Tool>,
     response_format: Option<Format>,
     lora: Option<String>,
+    #[serde(default)]
+    skip_cache: bool,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +93,7 @@ impl Chat {
             tools: self.tools,
             response_format: self.response_format,
             lora: self.lora,
+            skip_cache: self.skip_cache,
             stream: true,
         })
     }

@@ -2,6 +2,9 @@
 //! and without what depends on other keywords). A schema with more is refused, so that nothing is silently left unchecked.
 //! Crates that know all of it bring a regular-expression engine, which would take the query worker over its size.
 
+#[cfg(test)]
+mod differential;
+
 use serde_json::{Map, Value};
 
 /// What is checked.
@@ -286,12 +289,31 @@ fn number(keywords: &Map<String, Value>, value: &Value, at: &str) -> Result<(), 
         ("maximum", bound("maximum").is_some_and(|bound| number > bound)),
         ("exclusiveMinimum", bound("exclusiveMinimum").is_some_and(|bound| number <= bound)),
         ("exclusiveMaximum", bound("exclusiveMaximum").is_some_and(|bound| number >= bound)),
-        ("multipleOf", bound("multipleOf").is_some_and(|step| (number / step).fract() != 0.0)),
+        ("multipleOf", keywords.get("multipleOf").is_some_and(|step| !is_multiple(value, step))),
     ];
     match broken.iter().find(|(_, broken)| *broken) {
         Some((name, _)) => Err(format!("{at} is {value}, against `{name}`")),
         None => Ok(()),
     }
+}
+
+/// As decimals: 0.3 is three times 0.1.
+fn is_multiple(value: &Value, step: &Value) -> bool {
+    let exact = |number: &Value| {
+        let text = number.to_string();
+        let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+        Some((format!("{whole}{part}").parse::<i128>().ok()?, part.len()))
+    };
+    let remainder = || {
+        let ((value, value_places), (step, step_places)) = (exact(value)?, exact(step)?);
+        let places = value_places.max(step_places);
+        let scaled = |digits: i128, from: usize| {
+            digits.checked_mul(10_i128.checked_pow(u32::try_from(places - from).ok()?)?)
+        };
+        scaled(value, value_places)?.checked_rem(scaled(step, step_places)?)
+    };
+    let (number, step) = (value.as_f64().unwrap_or_default(), step.as_f64().unwrap_or(1.0));
+    remainder().map_or(number % step == 0.0, |remainder| remainder == 0)
 }
 
 #[cfg(test)]
