@@ -26,9 +26,9 @@ const QUESTION: &str = "What does the lamp burn?";
 const ANSWER: &str = "The lamp burns colza oil, which the keeper fills in before sunset [S1].";
 /// How long a model may say nothing.
 const TIMEOUT_MS: u64 = 2000;
-/// How long the reranker may take: longer than the pauses between its four tries, at most 3.5 s, so that the one that is down is
+/// How long the reranker and the vector leg may take: longer than the pauses between its four tries, at most 3.5 s, so that the one that is down is
 /// told from the one that is slow.
-const RERANK_MS: u64 = 5000;
+const STAGE_MS: u64 = 5000;
 /// The longest that anybody waits: three models' time, and that of the search before them.
 const PATIENCE: Duration = Duration::from_secs(25);
 const DOCUMENT: &str = "docs/faults.md";
@@ -67,8 +67,10 @@ impl World {
             answer["fallback_model"] = MODEL.into();
             answer["quote"] = false.into();
         }
-        let search =
-            json!({"rerank_model": RERANKER, "rerank_timeout_ms": RERANK_MS, "condense_model": null});
+        let search = json!({
+            "rerank_model": RERANKER, "rerank_timeout_ms": STAGE_MS, "vector_timeout_ms": STAGE_MS,
+            "condense_model": null,
+        });
         let settings = json!({"search": search, "answer": answer});
         let options = StackOptions { fresh: true, ..StackOptions::new(name) };
         let options = options.twin_arg("--listen").twin_arg(&format!("127.0.0.1:{port}"));
@@ -149,6 +151,7 @@ fn faults_of_models() -> Vec<Fault> {
 fn faults_of_all() -> Vec<Fault> {
     let down = |matching: Value| on(matching, json!({"disconnect": true}));
     let slow = |matching: Value| on(matching, json!({"delay_ms": 3 * TIMEOUT_MS}));
+    let mute = |matching: Value| on(matching, json!({"delay_ms": 120_000}));
     let chat = json!({"service": "ai", "op": "chat"});
     let (ai, external, vectorize) =
         (json!({"service": "ai"}), json!({"service": "external"}), json!({"service": "vectorize"}));
@@ -159,9 +162,11 @@ fn faults_of_all() -> Vec<Fault> {
         fault("they and the external service are down", json!([down(chat.clone()), down(external.clone())])),
         fault("they and the external service do not begin", json!([slow(chat), slow(external.clone())])),
         fault("the reranker is down", json!([down(rerank.clone())])),
-        fault("the reranker is slow", json!([on(rerank, json!({"delay_ms": 2 * RERANK_MS}))])),
-        fault("the embedding model is down", json!([down(embed)])),
+        fault("the reranker does not answer", json!([mute(rerank)])),
+        fault("the embedding model is down", json!([down(embed.clone())])),
+        fault("the embedding model does not answer", json!([mute(embed)])),
         fault("Vectorize is down", json!([down(vectorize.clone())])),
+        fault("Vectorize does not answer", json!([mute(vectorize.clone())])),
         fault("all of Workers AI is down", json!([down(ai.clone())])),
         fault(
             "Workers AI, Vectorize and the external service are down",
