@@ -137,7 +137,6 @@ for (const [at, entry] of packed.data.entries()) {
   assert.ok(apart < 1e-6, `${apart}`);
 }
 assert.ok(packed.usage.prompt_tokens > 4);
-assert.equal((await client.embeddings.create({ model: embedder, input: "fog", encoding_format: null })).data[0].embedding.length, 384);
 const many = await client.embeddings.create({ model: embedder, input: Array(230).fill("fog"), dimensions: 384 });
 assert.equal(many.data.length, 230);
 assert.equal(many.usage.total_tokens, 690);

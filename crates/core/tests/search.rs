@@ -13,7 +13,7 @@ use ragflare_core::identity::content_hash;
 use ragflare_core::ingest::{Ingest, NewUpload, Precondition};
 use ragflare_core::models::Calibration;
 use ragflare_core::ports::{Job, Message, ObjectStore, Reranker, Role};
-use ragflare_core::search::{Mode, SearchRequest, SearchResponse, SearchUsage, Searcher};
+use ragflare_core::search::{Hit, Mode, SearchRequest, SearchResponse, SearchUsage, Searcher};
 use ragflare_core::settings::{Field, FieldType, Settings};
 use ragflare_core::testing::{MemoryPorts, Mood, OverlapReranker};
 use ragflare_core::tokens::WordPiece;
@@ -360,6 +360,23 @@ fn a_slow_reranker_is_not_waited_for() {
         assert_eq!(response.degraded, [said]);
         assert_eq!(response.hits, fused.hits, "the fused order stands");
         assert!(response.usage.rerank_tokens > 0, "it may be billed");
+    }
+}
+
+#[test]
+fn a_slow_vector_leg_is_not_waited_for() {
+    let world = three_foxes();
+    let request = SearchRequest { rerank: false, ..SearchRequest::new("the red fox") };
+    let keywords = world.search(&SearchRequest { mode: Mode::Keyword, ..request.clone() });
+    for mood in [Mood::Silent, Mood::Failing] {
+        world.ports.embedder.mood.set(mood);
+        let searcher = Searcher::new(&*world.ports, &world.settings);
+        let response = world.while_time_passes(searcher.search(&world.tenant, &request)).unwrap();
+        assert_eq!(response.degraded, ["vector"]);
+        let chunks = |hits: &[Hit]| hits.iter().map(|hit| hit.chunk_id.clone()).collect::<Vec<_>>();
+        assert_eq!(chunks(&response.hits), chunks(&keywords.hits));
+        let failed = world.while_time_passes(searcher.search(&world.tenant, &vector("the red fox")));
+        assert!(matches!(failed, Err(Error::Service { .. })), "{failed:?}");
     }
 }
 

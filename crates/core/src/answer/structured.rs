@@ -3,7 +3,7 @@
 
 mod schema;
 
-use super::ladder::Opened;
+use super::ladder::{Opened, patience};
 use super::output::Output;
 use super::run::{Reading, Step, take};
 use super::{AnswerEvent, AnswerUsage, Ending, Prepared, Source};
@@ -74,7 +74,7 @@ pub(super) async fn run<P: Ports>(
         && let Some(again) = repair(&settings, &prompt, &reading.text, message)
     {
         let asked = ports.generator().generate(&tenant, &again);
-        if let Some(Ok(generated)) = in_time(ports.clock(), settings.answer.timeout_ms, asked).await {
+        if let Some(Ok(generated)) = in_time(ports.clock(), patience(&settings, &again), asked).await {
             let prompt_tokens = prompt_tokens(&again.messages);
             let opened = Opened { generated, prompt: again, sources: sources.len(), prompt_tokens };
             let mut second = Reading::new(ports.clone(), &settings, opened);

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod clapnq;
 mod reference;
 
 use ragflare_core::answer::Source;
