@@ -118,7 +118,7 @@ pub fn cache_key(settings: &Settings, request: &AnswerRequest) -> String {
     let request = AnswerRequest { stream: false, ..request.clone() };
     let version = concat!(env!("CARGO_PKG_VERSION"), " 1");
     let parts = [version.to_owned(), json(settings), json(&request)];
-    short(&digest(&parts.each_ref().map(|part| part.as_bytes())), 32)
+    short(&digest(&parts.each_ref().map(String::as_bytes)), 32)
 }
 
 /// An answer about to be generated: sources are known, the prompt fits.
