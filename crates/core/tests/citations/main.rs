@@ -392,7 +392,7 @@ fn has_foreign_url(text: &str) -> bool {
                 Some((number, after))
                     if number.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | 's')) =>
                 {
-                    rest = after
+                    rest = after;
                 }
                 _ => return rest.is_empty(),
             }
@@ -467,17 +467,14 @@ fn read(text: &str, code: &[bool]) -> (String, Vec<bool>) {
                 char::from_u32(hex.unwrap_or_else(|| number.parse().ok())?)
             }
         });
-        match (meant, reference) {
-            (Some(letter), Some((name, _))) => {
-                out.push(letter.to_ascii_lowercase());
-                shown.resize(out.len(), false);
-                at += name.len() + 2;
-            }
-            _ => {
-                out.push(c);
-                shown.resize(out.len(), code[at]);
-                at += c.len_utf8();
-            }
+        if let (Some(letter), Some((name, _))) = (meant, reference) {
+            out.push(letter.to_ascii_lowercase());
+            shown.resize(out.len(), false);
+            at += name.len() + 2;
+        } else {
+            out.push(c);
+            shown.resize(out.len(), code[at]);
+            at += c.len_utf8();
         }
     }
     (out, shown)
