@@ -423,7 +423,10 @@ fn not_found(world: &World) -> Result<()> {
             done["outcome"] == "not_found" && done["grounded"] == false && done["uncited"] == false,
             "{done}"
         );
-        ensure!(done["model"].is_null() && whole["usage"].is_null(), "{whole}");
+        // No model was asked: what it cost is the search.
+        let usage = &whole["usage"];
+        ensure!(done["model"].is_null() && usage["total_tokens"] == 0, "{whole}");
+        ensure!(usage["neurons"] == usage["search"]["neurons"], "{usage}");
     }
     Ok(())
 }
