@@ -2,6 +2,7 @@
 
 use crate::d1::{Database, Statement};
 use ragflare_core::answer::{AnswerUsage, Prepared};
+use ragflare_core::ports::Prompt;
 use ragflare_core::search::SearchUsage;
 use ragflare_core::settings::{Limits, Settings};
 use ragflare_core::{Error, Result, Tenant, prices};
@@ -11,6 +12,9 @@ use serde::Deserialize;
 pub(crate) const TODAY: &str = "today";
 /// [`Error::Budget`]'s word for the limit of one request.
 const ONE_REQUEST: &str = "one request";
+
+/// Tokens of what is said to a model that missed a form: the framing of two messages, and what is wrong.
+const REPAIR_TOKENS: u64 = 400;
 
 /// Neurons, and tokens of chat models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -30,21 +34,29 @@ impl Amount {
     pub(crate) fn most(prepared: &Prepared, settings: &Settings) -> Self {
         let searched = Self::of_search(&prepared.usage);
         let Some(prompt) = &prepared.prompt else { return searched };
-        let (read, written) = (prepared.prompt_tokens as u64, u64::from(prompt.max_tokens));
-        let models = [&prompt.model, &settings.answer.fallback_model];
-        let prices = models.iter().filter_map(|model| prices::neurons(model, read, written));
-        let neurons = prices.fold(0.0, f64::max);
-        Self { neurons: searched.neurons + neurons, tokens: searched.tokens + (read + written) as f64 }
+        let answered = Self::of_models(prompt, prepared.prompt_tokens as u64, settings);
+        Self { neurons: searched.neurons + answered.neurons, tokens: searched.tokens + answered.tokens }
     }
 
     /// The same with what a second try costs, where there may be one: a form that was not met is asked for again, behind
     /// the first try's words.
     pub(crate) fn most_with_repair(prepared: &Prepared, settings: &Settings) -> Self {
         let once = Self::most(prepared, settings);
-        if prepared.prompt.as_ref().is_none_or(|prompt| prompt.format.is_none()) {
+        let Some(prompt) = prepared.prompt.as_ref().filter(|prompt| prompt.format.is_some()) else {
             return once;
-        }
-        Self { neurons: 2.5 * once.neurons, tokens: 2.5 * once.tokens }
+        };
+        let written = u64::from(prompt.max_tokens);
+        let again =
+            Self::of_models(prompt, prepared.prompt_tokens as u64 + written + REPAIR_TOKENS, settings);
+        Self { neurons: once.neurons + again.neurons, tokens: once.tokens + again.tokens }
+    }
+
+    /// One prompt and its whole answer room, with the dearest of the models that may answer.
+    fn of_models(prompt: &Prompt, read: u64, settings: &Settings) -> Self {
+        let written = u64::from(prompt.max_tokens);
+        let models = [&prompt.model, &settings.answer.fallback_model];
+        let prices = models.iter().filter_map(|model| prices::neurons(model, read, written));
+        Self { neurons: prices.fold(0.0, f64::max), tokens: (read + written) as f64 }
     }
 
     /// What it did cost.

@@ -88,7 +88,8 @@ fn generator(error: &AiError) -> Error {
 fn cache_key(tenant: &Tenant, prompt: &Prompt) -> String {
     let mut hasher = Sha256::new();
     // The session only says where it is asked.
-    hasher.update(format!("{:?}", Prompt { session: None, skip_cache: false, ..prompt.clone() }));
+    let asked = Prompt { session: None, skip_cache: false, ..prompt.clone() };
+    hasher.update(serde_json::to_vec(&asked).unwrap_or_default());
     format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize()))
 }
 

@@ -22,7 +22,8 @@ use super::Source;
 use crate::citations::{Checked, CitationFilter};
 use crate::prompt::template::Defused;
 use leak::Leak;
-use links::Links;
+use links::{Known, Links};
+use std::rc::Rc;
 
 /// All gates of one answer.
 #[derive(Debug)]
@@ -45,9 +46,11 @@ impl Output {
                 known.push_str(text);
             }
         }
+        let leak = Leak::new(system, &known);
+        let known = Rc::new(Known::new(known));
         Self {
             citations: CitationFilter::new(sources),
-            leak: Leak::new(system, &known),
+            leak,
             links_again: Links::new(known.clone()),
             links: Links::new(known),
             tokens: Defused::default(),

@@ -15,6 +15,8 @@ use crate::{Error, Result, Tenant, prices, prompt};
 use serde_json::Value;
 use std::rc::Rc;
 
+/// Characters of what is wrong with a reply, as the model is told.
+const WRONG_CHARS: usize = 600;
 /// Bytes of a schema at most.
 const MAX_SCHEMA_BYTES: usize = 32 * 1024;
 
@@ -112,9 +114,11 @@ async fn read<P: Ports>(reading: &mut Reading<P>, ending: &mut Ending) -> Result
 /// The prompt with the reply and what is wrong with it; `None` where that does not fit.
 fn repair(settings: &Settings, first: &Prompt, reply: &str, wrong: &str) -> Option<Prompt> {
     let mut again = first.clone();
+    // A list of all that is allowed may be as long as the schema, which the model has anyway.
+    let wrong: String = wrong.chars().take(WRONG_CHARS).collect();
     // Documents may have told the model what to write, and names in it stand in what is wrong.
     let demand =
-        format!("That is not what was asked for: {}. Reply with the JSON alone.", prompt::data(wrong));
+        format!("That is not what was asked for: {}. Reply with the JSON alone.", prompt::data(&wrong));
     again
         .messages
         .extend([Message::new(Role::Assistant, prompt::data(reply)), Message::new(Role::User, demand)]);

@@ -165,7 +165,7 @@ impl From<Format> for WireFormat {
 }
 
 /// How tokens are chosen, beside the temperature; by the model's own defaults where absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Sampling {
     /// Makes sampling repeatable.
     pub seed: Option<u64>,
@@ -178,7 +178,7 @@ pub struct Sampling {
 }
 
 /// What the chat model is asked.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Prompt {
     /// Model name.
     pub model: String,

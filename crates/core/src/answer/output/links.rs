@@ -17,6 +17,7 @@
 use super::tags::{Tag, tag};
 use crate::citations::markdown::{Markdown, Next};
 use std::collections::HashSet;
+use std::rc::Rc;
 
 /// What stands in a URL's place.
 pub(super) const REMOVED: &str = "⟨link removed⟩";
@@ -33,7 +34,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         let mut urls = HashSet::new();
         for sign in ["//", "www.", "WWW.", "Www."] {
             for (at, _) in text.match_indices(sign) {
@@ -222,7 +223,7 @@ fn starts_with_www(text: &str) -> bool {
 /// The gate.
 #[derive(Debug)]
 pub(super) struct Links {
-    known: Known,
+    known: Rc<Known>,
     markdown: Markdown,
     held: String,
     /// The text so far ends with this.
@@ -248,9 +249,9 @@ enum Found {
 }
 
 impl Links {
-    pub(super) fn new(known: String) -> Self {
+    pub(super) fn new(known: Rc<Known>) -> Self {
         Self {
-            known: Known::new(known),
+            known,
             markdown: Markdown::default(),
             held: String::new(),
             before: String::new(),
