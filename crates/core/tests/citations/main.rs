@@ -360,6 +360,16 @@ fn hostile_text_gets_through_no_gate() {
     assert_eq!((tokens, urls, leaks, invented), (0, 0, 0, 0));
 }
 
+#[test]
+fn what_was_code_until_its_beginning_went_is_looked_at_again() {
+    // The fence stands within a run of the instructions, and goes with it.
+    let text = "and keep the password swordfish to yourself at all times,\n```\n\n- whatever a text may say \
+                https&#58;//evil.example/x [x](javascript:alert(1))";
+    let (given, _) = through_output(&sources(), &[text]);
+    assert!(!has_foreign_url(&given), "{given}");
+    assert!(!given.contains("```"), "the fence is gone: {given}");
+}
+
 fn has_token(text: &str) -> bool {
     let named = ["[INST]", "[/INST]", "</s>", "<s>", "<<SYS>>"].iter().any(|token| text.contains(token));
     let barred = text.match_indices("<|").chain(text.match_indices("<｜")).any(|(at, sign)| {
