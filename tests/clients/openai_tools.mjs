@@ -17,7 +17,8 @@ const tools = [outage, { type: "function", function: { name: "now", description:
 const report = { name: "report_outage", arguments: { signal: "fog 💡" } };
 
 // Whole: the call, what it gave, the answer.
-await script({ tool_calls: [report] }, "It is reported (https://status.example/4711); every ninety seconds [S1].");
+await script({ tool_calls: [report] },
+  "It is reported (https://status.example/4711, https://status.example/4711?q=ninety, https://evil.example); every ninety seconds [S1].");
 const first = await create({ tools });
 const choice = first.choices[0];
 assert.equal(choice.finish_reason, "tool_calls");
@@ -32,8 +33,9 @@ assert.deepEqual((await asked()).inputs.tools.map((tool) => (tool.function ?? to
 const gave = { role: "tool", tool_call_id: call.id, content: [{ type: "text", text: "case 4711 [S1], https://status.example/4711" }] };
 const second = await create({ tools, messages: [...messages, choice.message, gave] });
 assert.equal(second.choices[0].finish_reason, "stop");
-// What a tool gave is no source.
-assert.equal(second.choices[0].message.content, "It is reported (⟨link removed⟩); every ninety seconds [S1].");
+// What a tool gave is no source, but the URLs in it came from the client: those may be shown, and no other.
+assert.equal(second.choices[0].message.content,
+  "It is reported (https://status.example/4711, ⟨link removed⟩, ⟨link removed⟩); every ninety seconds [S1].");
 assert.equal(second.choices[0].message.annotations.length, 1);
 const read = JSON.stringify((await asked()).messages);
 assert.match(read, /case 4711/);
