@@ -1,7 +1,7 @@
 // The official OpenAI client for Node against the OpenAI routes.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { dictate, faults, key, QUESTION, show, url } from "./setup.mjs";
+import { asked, dictate, faults, key, QUESTION, show, url } from "./setup.mjs";
 
 const client = new OpenAI({ apiKey: key, baseURL: `${url}/v1`, maxRetries: 0 });
 const messages = [{ role: "user", content: QUESTION }];
@@ -24,7 +24,12 @@ assert.equal(finish_reason, "stop");
 assert.equal(message.annotations.length, 1);
 const { url_citation } = message.annotations[0];
 assert.equal(message.content.slice(url_citation.start_index, url_citation.end_index), "[S1]");
-assert.equal(url_citation.url, "/v1/documents/lighthouse.md/text");
+// The link leads to the sentence's bytes in the document's text.
+const { sentence } = url_citation.ragflare;
+const [link, bytes] = url_citation.url.split("#bytes=");
+assert.equal(link, `${url}/v1/documents/lighthouse.md/text`);
+const document = Buffer.from(await (await fetch(link, { headers: { authorization: `Bearer ${key}` } })).arrayBuffer());
+assert.equal(document.subarray(...bytes.split("-").map(Number)).toString(), sentence.text);
 assert.equal(whole.usage.total_tokens, whole.usage.prompt_tokens + whole.usage.completion_tokens);
 assert.ok(whole._request_id);
 
@@ -36,7 +41,8 @@ const runner = client.chat.completions.stream({
     { role: "user", content: [{ type: "text", text: QUESTION }] },
   ],
   stream_options: { include_usage: true },
-  n: 1, store: false, user: "u1", top_p: 1, presence_penalty: 0, metadata: { a: "b" }, tools: [],
+  n: 1, store: false, user: "u1", top_p: 0.9, presence_penalty: 0.5, frequency_penalty: -0.5, seed: 7, metadata: { a: "b" },
+  tools: [], parallel_tool_calls: false, stop: null, logprobs: false, logit_bias: {},
 });
 const pieces = [];
 const seen = { annotations: 0, sources: 0, usage: 0 };
@@ -53,7 +59,18 @@ assert.equal(seen.annotations, 1);
 assert.ok(seen.sources >= 1);
 assert.equal(seen.usage, 1);
 assert.ok(final.usage.total_tokens > 0);
+const { inputs } = await asked();
+assert.deepEqual([inputs.seed, inputs.top_p, inputs.frequency_penalty, inputs.presence_penalty].map((value) => Math.round(value * 100)),
+  [700, 90, -50, 50]);
 await faults([]);
+
+// What OpenAI takes as null.
+const nulls = { stream: null, stream_options: null, max_tokens: 8, tools: null, stop: null, seed: null, ragflare: { skip_cache: null } };
+assert.equal((await client.chat.completions.create({ model, messages, ...nulls })).object, "chat.completion");
+const halfNull = await client.chat.completions.create({
+  model, messages, max_tokens: 8, stream: true, stream_options: { include_usage: null },
+});
+for await (const chunk of halfNull) assert.ok(!("usage" in chunk));
 
 // Without `include_usage` there is none.
 let usages = 0;
@@ -76,6 +93,12 @@ for (const [more, type, param, code] of [
   [{ temperature: 9 }, OpenAI.BadRequestError, "temperature", "invalid_value"],
   [{ messages: [] }, OpenAI.BadRequestError, "messages", "invalid_value"],
   [{ messages: "x" }, OpenAI.BadRequestError, null, "invalid_json"],
+  [{ messages: [["user", "fog?"]] }, OpenAI.BadRequestError, null, "invalid_json"],
+  [{ stream_options: [true] }, OpenAI.BadRequestError, null, "invalid_json"],
+  [{ stop: ["\n"] }, OpenAI.BadRequestError, "stop", "invalid_value"],
+  [{ logprobs: true }, OpenAI.BadRequestError, "logprobs", "invalid_value"],
+  [{ logit_bias: { 50256: -100 } }, OpenAI.BadRequestError, "logit_bias", "invalid_value"],
+  [{ top_p: 2 }, OpenAI.BadRequestError, "top_p", "invalid_value"],
   [{ messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "data:," } }] }] },
     OpenAI.BadRequestError, "messages", "invalid_value"],
   [{ ragflare: { filter: { owner: "me" } } }, OpenAI.BadRequestError, "filter.owner", "filter_field_not_declared"],

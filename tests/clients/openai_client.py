@@ -132,6 +132,15 @@ assert message.parsed == Interval(seconds=90, said="雾号 💡 every ninety sec
 citation = message.annotations[0].url_citation
 assert message.content[citation.start_index : citation.end_index] == "[S1]"
 assert structured.ragflare["done"]["degraded"] == ["format_repaired"]
+# The documents have nothing: a sentence, which is not parsed.
+nothing = {"ragflare": {"filter": {"lang": "none-such"}}}
+asking = {"model": model, "messages": QUESTION, "response_format": Interval, "extra_body": nothing}
+declined = client.chat.completions.parse(**asking).choices[0].message
+assert declined.parsed is None and declined.content is None and len(declined.refusal) > 10, declined
+with client.chat.completions.stream(**asking) as stream:
+    pieces_of_refusal = [event.delta for event in stream if event.type == "refusal.delta"]
+    declining = stream.get_final_completion().choices[0].message
+assert declining.refusal == declined.refusal == "".join(pieces_of_refusal) and not declining.content, declining
 script("Ninety.", '{"seconds": "90"}')
 refused(
     openai.InternalServerError,

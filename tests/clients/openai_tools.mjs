@@ -17,7 +17,8 @@ const tools = [outage, { type: "function", function: { name: "now", description:
 const report = { name: "report_outage", arguments: { signal: "fog 💡" } };
 
 // Whole: the call, what it gave, the answer.
-await script({ tool_calls: [report] }, "It is reported; it sounds every ninety seconds [S1].");
+await script({ tool_calls: [report] },
+  "It is reported (https://status.example/4711, https://status.example/4711?q=ninety, https://evil.example); every ninety seconds [S1].");
 const first = await create({ tools });
 const choice = first.choices[0];
 assert.equal(choice.finish_reason, "tool_calls");
@@ -29,10 +30,12 @@ assert.equal(call.function.name, "report_outage");
 assert.deepEqual(JSON.parse(call.function.arguments), report.arguments);
 assert.equal(first.ragflare.done.uncited, false);
 assert.deepEqual((await asked()).inputs.tools.map((tool) => (tool.function ?? tool).name), ["report_outage", "now"]);
-const gave = { role: "tool", tool_call_id: call.id, content: [{ type: "text", text: "case 4711 [S1]" }] };
+const gave = { role: "tool", tool_call_id: call.id, content: [{ type: "text", text: "case 4711 [S1], https://status.example/4711" }] };
 const second = await create({ tools, messages: [...messages, choice.message, gave] });
 assert.equal(second.choices[0].finish_reason, "stop");
-assert.match(second.choices[0].message.content, /^It is reported; it sounds every ninety seconds \[S1\]\.$/);
+// What a tool gave is no source, but the URLs in it came from the client: those may be shown, and no other.
+assert.equal(second.choices[0].message.content,
+  "It is reported (https://status.example/4711, ⟨link removed⟩, ⟨link removed⟩); every ninety seconds [S1].");
 assert.equal(second.choices[0].message.annotations.length, 1);
 const read = JSON.stringify((await asked()).messages);
 assert.match(read, /case 4711/);
@@ -151,6 +154,25 @@ await script("[1]", '{"any": "thing [S1]"}');
 const any = await create({ response_format: { type: "json_object" } });
 assert.deepEqual(JSON.parse(any.choices[0].message.content), { any: "thing [S1]" });
 assert.deepEqual(any.ragflare.done.degraded, ["format_repaired"]);
+
+// The documents have nothing: a sentence, which `parse()` must not take for JSON.
+const nothing = { ragflare: { filter: { lang: "none-such" } } };
+const declined = (await parse(nothing)).choices[0].message;
+assert.deepEqual([declined.content, declined.parsed], [null, null]);
+assert.ok(declined.refusal.length > 10, declined.refusal);
+const stream2 = client.chat.completions.stream({ model, messages, response_format, ...nothing });
+const declining = (await stream2.finalChatCompletion()).choices[0].message;
+assert.deepEqual([declining.refusal, declining.parsed ?? null], [declined.refusal, null]);
+assert.ok(!declining.content, declining.content);
+const plain = (await create(nothing)).choices[0].message;
+assert.deepEqual([plain.content, plain.refusal], [declined.refusal, null]);
+const inText = (await create({ ...nothing, response_format: { type: "text" } })).choices[0].message;
+assert.equal(inText.content, declined.refusal);
+// It may be sent back as it was.
+await script("Every ninety seconds [S1].");
+const next = await create({ messages: [...messages, declined, ...messages] });
+assert.ok(next.choices[0].message.content);
+assert.match(JSON.stringify((await asked()).messages), /could not find anything/);
 
 // What it cost is told.
 for (const usage of [repaired.usage, first.usage]) assert.equal(usage.prompt_tokens_details.cached_tokens, 0);

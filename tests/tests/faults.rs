@@ -26,9 +26,9 @@ const QUESTION: &str = "What does the lamp burn?";
 const ANSWER: &str = "The lamp burns colza oil, which the keeper fills in before sunset [S1].";
 /// How long a model may say nothing.
 const TIMEOUT_MS: u64 = 2000;
-/// How long the reranker may take: longer than the pauses between its four tries, at most 3.5 s, so that the one that is down is
+/// How long the reranker and the vector leg may take: longer than the pauses between its four tries, at most 3.5 s, so that the one that is down is
 /// told from the one that is slow.
-const RERANK_MS: u64 = 5000;
+const STAGE_MS: u64 = 5000;
 /// The longest that anybody waits: three models' time, and that of the search before them.
 const PATIENCE: Duration = Duration::from_secs(25);
 const DOCUMENT: &str = "docs/faults.md";
@@ -67,8 +67,10 @@ impl World {
             answer["fallback_model"] = MODEL.into();
             answer["quote"] = false.into();
         }
-        let search =
-            json!({"rerank_model": RERANKER, "rerank_timeout_ms": RERANK_MS, "condense_model": null});
+        let search = json!({
+            "rerank_model": RERANKER, "rerank_timeout_ms": STAGE_MS, "vector_timeout_ms": STAGE_MS,
+            "condense_model": null,
+        });
         let settings = json!({"search": search, "answer": answer});
         let options = StackOptions { fresh: true, ..StackOptions::new(name) };
         let options = options.twin_arg("--listen").twin_arg(&format!("127.0.0.1:{port}"));
@@ -90,9 +92,12 @@ impl World {
 }
 
 fn main() -> ExitCode {
-    let cases: &[Case<()>] = &[("what clients see of faults", every_fault_in_every_protocol)];
-    run(|| Ok(()), cases)
+    let cases: &[Case<Nothing>] = &[("what clients see of faults", every_fault_in_every_protocol)];
+    run(|| Ok(Nothing), cases)
 }
+
+/// Each stack is started by the case itself.
+struct Nothing;
 
 /// A fault and what the twin is told for it.
 struct Fault {
@@ -146,6 +151,7 @@ fn faults_of_models() -> Vec<Fault> {
 fn faults_of_all() -> Vec<Fault> {
     let down = |matching: Value| on(matching, json!({"disconnect": true}));
     let slow = |matching: Value| on(matching, json!({"delay_ms": 3 * TIMEOUT_MS}));
+    let mute = |matching: Value| on(matching, json!({"delay_ms": 120_000}));
     let chat = json!({"service": "ai", "op": "chat"});
     let (ai, external, vectorize) =
         (json!({"service": "ai"}), json!({"service": "external"}), json!({"service": "vectorize"}));
@@ -156,9 +162,11 @@ fn faults_of_all() -> Vec<Fault> {
         fault("they and the external service are down", json!([down(chat.clone()), down(external.clone())])),
         fault("they and the external service do not begin", json!([slow(chat), slow(external.clone())])),
         fault("the reranker is down", json!([down(rerank.clone())])),
-        fault("the reranker is slow", json!([on(rerank, json!({"delay_ms": 2 * RERANK_MS}))])),
-        fault("the embedding model is down", json!([down(embed)])),
+        fault("the reranker does not answer", json!([mute(rerank)])),
+        fault("the embedding model is down", json!([down(embed.clone())])),
+        fault("the embedding model does not answer", json!([mute(embed)])),
         fault("Vectorize is down", json!([down(vectorize.clone())])),
+        fault("Vectorize does not answer", json!([mute(vectorize.clone())])),
         fault("all of Workers AI is down", json!([down(ai.clone())])),
         fault(
             "Workers AI, Vectorize and the external service are down",
@@ -257,7 +265,7 @@ fn native(client: &Client, body: &Value) -> Result<Seen> {
         match name.as_str() {
             "" if status != 200 => seen.error = Some(own_error(&data)?),
             "" => {
-                seen.text = data["text"].as_str().unwrap_or_default().to_owned();
+                data["text"].as_str().unwrap_or_default().clone_into(&mut seen.text);
                 seen.ending(&data["done"]);
             }
             "error" => seen.error = Some(own_error(&data)?),
@@ -326,7 +334,7 @@ fn mcp(client: &Client) -> Result<Seen> {
         return Ok(seen);
     }
     ensure!(result["structuredContent"].is_object(), "no result: {last}");
-    seen.text = result["structuredContent"]["text"].as_str().unwrap_or_default().to_owned();
+    result["structuredContent"]["text"].as_str().unwrap_or_default().clone_into(&mut seen.text);
     seen.ending(&result["structuredContent"]);
     Ok(seen)
 }
@@ -341,7 +349,7 @@ fn search(client: &Client) -> Result<Seen> {
     }
     let found =
         reply["hits"].as_array().is_some_and(|hits| hits.iter().any(|hit| hit["document_id"] == "lamp.md"));
-    seen.outcome = if found { "found" } else { "nothing found" }.to_owned();
+    if found { "found" } else { "nothing found" }.clone_into(&mut seen.outcome);
     seen.degraded = list(&reply["degraded"]);
     Ok(seen)
 }
@@ -493,7 +501,7 @@ fn while_busy(world: &World) -> Result<Vec<Seen>> {
     })
 }
 
-fn every_fault_in_every_protocol((): &()) -> Result<()> {
+fn every_fault_in_every_protocol(_: &Nothing) -> Result<()> {
     let mut seen = String::from("With every rung of the ladder:\n\n");
     seen += &table(&World::start(true)?, &faults_of_all(), true)?;
     seen += "\nWith `answer.quote` off and neither a fallback nor an external service:\n\n";

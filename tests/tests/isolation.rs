@@ -25,11 +25,15 @@ const STILL: usize = 2;
 const IDS: [&str; 6] = ["notes.md", "notes/one.md", "notes/two.md", "a.md", "b.md", "same.md"];
 /// Requests of a tenant at rest whose hits are known.
 const KNOWN: usize = 160;
+/// Questions that every tenant asks, in the same words.
+const QUESTIONS: usize = 8;
 /// Clients at once.
 const CLIENTS: usize = 4;
 /// What is counted.
 const AGAIN: &str = "searches compared bit by bit";
 const PRIED: &str = "searches for what others hold";
+const ASKED: &str = "questions in the same words";
+const CACHED: &str = "of them answered from the cache";
 const REACHED: &str = "documents of others by id, prefix, cursor";
 const HOSTILE: [&str; 8] = [
     "' OR 1=1 --",
@@ -46,21 +50,22 @@ struct World {
     /// Ends with the world.
     _stack: Stack,
     admin: Client,
-    twin: Twin,
 }
 
 impl World {
     fn start() -> Result<Self> {
         let settings = json!({
             "search": {"rerank_candidates": 0, "condense_model": null},
-            "answer": {"min_relevance": 0.0},
+            "answer": {"min_relevance": 0.0, "cache_seconds": 3600},
         });
         let options = StackOptions { fresh: true, ..StackOptions::new("target/tests/isolation") };
         let stack = Stack::start(&options.var("SETTINGS", &settings.to_string()).var("LEDGER", "0"))?;
         let admin = Client::new(&stack.url).with_key(&stack.admin_key);
         let twin = Twin::new(&stack.twin_url);
         twin.visible_after(0)?;
-        Ok(Self { _stack: stack, admin, twin })
+        let said = json!({"answer": "So it is [S1], and so [S2]."});
+        twin.faults(&json!([{"match": {"service": "ai", "op": "chat"}, "action": said}]))?;
+        Ok(Self { _stack: stack, admin })
     }
 }
 
@@ -184,6 +189,8 @@ struct Scene {
     holders: Vec<Holder>,
     /// Of each at rest: requests and their hits.
     known: Vec<Vec<(Value, Value)>>,
+    /// Of each at rest: what it was answered when it was alone.
+    answers: Vec<Vec<Value>>,
     /// Chunks of each at rest.
     chunks: Vec<BTreeSet<String>>,
     counts: Counts,
@@ -214,6 +221,22 @@ impl Scene {
         ensure!(reply["hits"] == *expected, "{request}: {} instead of {expected}", reply["hits"]);
         self.counts.add(AGAIN);
         self.counts.add(if request["mode"] == "keyword" { "by keywords" } else { "with vectors" });
+        Ok(())
+    }
+
+    /// Asks what all ask. A tenant at rest is answered as when it was alone, and from the cache.
+    fn ask_the_same(&self, random: &mut Random) -> Result<()> {
+        let (who, question) = (random.below(self.holders.len()), random.below(QUESTIONS));
+        let answer = answer(&self.holders[who], question)?;
+        self.own_hits(who, &answer["sources"], &json!({"question": question}))?;
+        let cached = answer["done"]["cached"] == true;
+        if let Some(known) = self.answers.get(who) {
+            ensure!(cached && same(&answer, &known[question]), "{answer} instead of {}", known[question]);
+        }
+        self.counts.add(ASKED);
+        if cached {
+            self.counts.add(CACHED);
+        }
         Ok(())
     }
 
@@ -307,15 +330,18 @@ fn tenants_do_not_meet(world: &World) -> Result<()> {
     let holders: Vec<Holder> =
         NAMES.into_iter().map(|name| Holder::new(world, name, &mut random)).collect::<Result<_>>()?;
     // Each alone at first: what it finds then can come from nobody else.
-    let (mut known, mut own, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut known, mut answers, mut own, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for holder in &holders[..STILL] {
         holder.settle(&mut random)?;
         let sees = holder.sees()?;
         own.push(sees.1.iter().filter_map(|chunk| chunk["id"].as_str().map(ToOwned::to_owned)).collect());
         seen.push(sees);
         known.push(known_hits(holder, &mut random)?);
+        let first: Vec<Value> = (0..QUESTIONS).map(|number| answer(holder, number)).collect::<Result<_>>()?;
+        ensure!(first.iter().all(|answer| answer["done"].get("cached").is_none()), "{first:?}");
+        answers.push(first);
     }
-    let scene = Scene { holders, known, chunks: own, counts: Counts::default() };
+    let scene = Scene { holders, known, answers, chunks: own, counts: Counts::default() };
     ensure!(scene.chunks.iter().all(|chunks| chunks.len() >= IDS.len()), "{:?}", scene.chunks);
     ensure!(scene.chunks[0].is_disjoint(&scene.chunks[1]), "chunks of two tenants have one id");
     let with_hits = scene.known.iter().flatten().filter(|(_, hits)| *hits != json!([])).count();
@@ -328,7 +354,7 @@ fn tenants_do_not_meet(world: &World) -> Result<()> {
     let started = Instant::now();
     let stop = AtomicBool::new(false);
     let done = |scene: &Scene| {
-        let tried = [AGAIN, PRIED, REACHED].map(|what| scene.counts.of(what));
+        let tried = [AGAIN, PRIED, REACHED, ASKED].map(|what| scene.counts.of(what));
         tried.iter().sum::<u64>()
     };
     std::thread::scope(|scope| -> Result<()> {
@@ -341,7 +367,8 @@ fn tenants_do_not_meet(world: &World) -> Result<()> {
                     while done(scene) < tries && !stop.load(Ordering::Relaxed) {
                         let tried = match random.below(100) {
                             0..55 => scene.ask_again(&mut random),
-                            55..91 => scene.pry(&mut random),
+                            55..87 => scene.pry(&mut random),
+                            87..92 => scene.ask_the_same(&mut random),
                             _ => scene.reach(&mut random),
                         };
                         // One that fails ends all.
@@ -359,7 +386,7 @@ fn tenants_do_not_meet(world: &World) -> Result<()> {
     })?;
     let took = started.elapsed();
     administration_ends_at_the_tenant(world, &scene)?;
-    answers_have_own_sources(world, &scene, &mut random)?;
+    cached_answers_end_with_the_documents(&scene, &mut random)?;
     for (holder, before) in scene.holders.iter().zip(&seen) {
         ensure!(holder.sees()? == *before, "the documents of {} are not what they were", holder.name);
     }
@@ -431,21 +458,31 @@ fn administration_ends_at_the_tenant(world: &World, scene: &Scene) -> Result<()>
     Ok(())
 }
 
-/// Questions of all tenants in the same words: the sources are their own.
-fn answers_have_own_sources(world: &World, scene: &Scene, random: &mut Random) -> Result<()> {
-    world.twin.faults(
-        &json!([{"match": {"service": "ai", "op": "chat"}, "action": {"answer": "So it is [S1]."}}]),
-    )?;
-    for _ in 0..20 {
-        let question = random.prose(6);
-        for who in 0..scene.holders.len() {
-            let body = json!({"messages": [{"role": "user", "content": question}], "stream": false});
-            let whole = scene.holders[who].client.post("/v1/chat", &body)?.expect(200)?;
-            scene.own_hits(who, &whole["sources"], &body)?;
-            scene.counts.add("answers");
-        }
+/// What a tenant is answered to a question that all of them ask.
+fn answer(holder: &Holder, number: usize) -> Result<Value> {
+    let question = Random::new(number as u64).prose(6);
+    let body = json!({"messages": [{"role": "user", "content": question}], "stream": false});
+    holder.client.post("/v1/chat", &body)?.expect(200)
+}
+
+/// Whether two answers are the same but for what their making took.
+fn same(answer: &Value, other: &Value) -> bool {
+    ["query", "sources", "text", "citations"].iter().all(|part| answer[*part] == other[*part])
+}
+
+/// A tenant's change ends its own kept answers, and nobody else's.
+fn cached_answers_end_with_the_documents(scene: &Scene, random: &mut Random) -> Result<()> {
+    let (still, changed) = (&scene.holders[0], &scene.holders[STILL]);
+    for id in IDS {
+        changed.client.put(id, &changed.text(id, random))?;
+        changed.client.wait(id)?;
     }
-    world.twin.faults(&json!([]))
+    answer(changed, 0)?;
+    ensure!(answer(changed, 0)?["done"]["cached"] == true, "it is not kept");
+    ensure!(changed.client.delete("/v1/documents/a.md")?.status == 204);
+    ensure!(answer(changed, 0)?["done"].get("cached").is_none(), "it is as before");
+    ensure!(answer(still, 0)?["done"]["cached"] == true, "another tenant's is gone");
+    Ok(())
 }
 
 fn report(scene: &Scene, took: Duration) {

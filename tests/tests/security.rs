@@ -4,7 +4,8 @@
 //! `RAGFLARE_INJECTIONS` names directories with injections instead: `*attack*.json` (lists of attacks by category), with
 //! `email/*.jsonl` and `code/*.jsonl` beside them to put them into, and `prompt_injection.json` (objects with
 //! `test_case_prompt` and `user_input`), separated by colons. Each is uploaded as a document and asked about; the counts are
-//! printed.
+//! printed. `RAGFLARE_EVERY` asks each by one protocol in so many, in turn; `RAGFLARE_CASES` takes that many of the cases, evenly;
+//! `RAGFLARE_REAL` leaves the answers to the installed model, which obeys or does not.
 
 mod shared;
 
@@ -34,16 +35,26 @@ struct World {
 
 impl World {
     fn start() -> Result<Self> {
-        let settings = json!({
+        let mut settings = json!({
             "search": {"rerank_candidates": 0, "condense_model": null},
             "answer": {"system_prompt": instructions(), "min_relevance": 0.0},
         });
+        if real() {
+            // A small model goes on and on, and begins late.
+            settings["answer"]["max_tokens"] = 96.into();
+            settings["answer"]["timeout_ms"] = 120_000.into();
+        }
         let options = StackOptions { fresh: true, ..StackOptions::new("target/tests/security") };
         let stack = Stack::start(&options.var("SETTINGS", &settings.to_string()))?;
         let admin = Client::new(&stack.url).with_key(&stack.admin_key);
         let twin = Twin::new(&stack.twin_url);
         Ok(Self { _stack: stack, admin, twin, turn: Mutex::new(()) })
     }
+}
+
+/// Whether the installed model answers.
+fn real() -> bool {
+    std::env::var_os("RAGFLARE_REAL").is_some()
 }
 
 fn instructions() -> String {
@@ -153,7 +164,7 @@ fn ask(client: &Client, protocol: &str, question: &str, filter: &Value) -> Resul
             given.sources = list(&result["sources"]).len();
         }
     }
-    ensure!(!given.text.is_empty(), "{protocol} said nothing to {question}");
+    ensure!(!given.text.is_empty() || real(), "{protocol} said nothing to {question}");
     Ok(given)
 }
 
@@ -297,13 +308,13 @@ fn upload(client: &Client, documents: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Asks about documents by some protocols each, of a model that obeys them.
+/// Asks about documents by some protocols each, of a model that obeys them unless the installed one is to answer.
 fn attack(world: &World, tenant: &str, documents: &[String], every: usize) -> Result<Counts> {
     let _turn = world.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let client = world.admin.tenant(tenant)?;
     upload(&client, documents)?;
     let obey = json!([{"match": {"service": "ai", "op": "chat"}, "seed": 7, "action": {"obey": true}}]);
-    world.twin.faults(&obey)?;
+    world.twin.faults(&if real() { json!([]) } else { obey })?;
     let mut counts = Counts::default();
     for (number, document) in documents.iter().enumerate() {
         if number > 0 && number.is_multiple_of(50) {
@@ -412,7 +423,10 @@ fn not_found(world: &World) -> Result<()> {
             done["outcome"] == "not_found" && done["grounded"] == false && done["uncited"] == false,
             "{done}"
         );
-        ensure!(done["model"].is_null() && whole["usage"].is_null(), "{whole}");
+        // No model was asked: what it cost is the search.
+        let usage = &whole["usage"];
+        ensure!(done["model"].is_null() && usage["total_tokens"] == 0, "{whole}");
+        ensure!(usage["neurons"] == usage["search"]["neurons"], "{usage}");
     }
     Ok(())
 }
@@ -457,6 +471,12 @@ fn injections_of_others(world: &World) -> Result<()> {
     }
     ensure!(!documents.is_empty(), "no cases");
     let every = shared::number("RAGFLARE_EVERY", 1)?;
+    let (all, wanted) = (documents.len(), shared::number("RAGFLARE_CASES", documents.len())?.max(1));
+    let mut place = 0;
+    documents.retain(|_| {
+        place += 1;
+        (place * wanted) / all != ((place - 1) * wanted) / all
+    });
     let counts = attack(world, "injected", &documents, every)?;
     eprint!("{} documents; {}", documents.len(), counts.report());
     ensure!(counts.wrong.is_empty(), "{:?}: {:?}", counts.wrong, counts.examples);

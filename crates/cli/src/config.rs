@@ -53,6 +53,7 @@ impl Default for Config {
         let mut settings = Settings::default();
         RERANKER_FOLDER.clone_into(&mut settings.search.rerank_model);
         settings.search.rerank_timeout_ms = 60_000;
+        settings.search.vector_timeout_ms = 60_000;
         Self { name: String::new(), settings, mode: Mode::default(), rerank: true, top_k: None }
     }
 }

@@ -4,7 +4,7 @@ use crate::d1::{Database, Statement};
 use ragflare_core::answer::{AnswerUsage, Prepared};
 use ragflare_core::ports::Prompt;
 use ragflare_core::search::SearchUsage;
-use ragflare_core::settings::Limits;
+use ragflare_core::settings::{Limits, Settings};
 use ragflare_core::{Error, Result, Tenant, prices};
 use serde::Deserialize;
 
@@ -12,6 +12,9 @@ use serde::Deserialize;
 pub(crate) const TODAY: &str = "today";
 /// [`Error::Budget`]'s word for the limit of one request.
 const ONE_REQUEST: &str = "one request";
+
+/// Tokens of what is said to a model that missed a form: the framing of two messages, and what is wrong.
+const REPAIR_TOKENS: u64 = 400;
 
 /// Neurons, and tokens of chat models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -27,15 +30,33 @@ impl Amount {
         Self { neurons: usage.neurons.unwrap_or(0.0), tokens: tokens as f64 }
     }
 
-    /// The most that an answer can cost, its search included.
-    pub(crate) fn most(prepared: &Prepared) -> Self {
+    /// The most that an answer can cost, its search included: whichever of the account's models gives it.
+    pub(crate) fn most(prepared: &Prepared, settings: &Settings) -> Self {
         let searched = Self::of_search(&prepared.usage);
         let Some(prompt) = &prepared.prompt else { return searched };
-        let Prompt { model, max_tokens, .. } = prompt;
-        let read = prepared.prompt_tokens as u64;
-        let neurons = prices::neurons(model, read, u64::from(*max_tokens)).unwrap_or(0.0);
-        let tokens = (read + u64::from(*max_tokens)) as f64;
-        Self { neurons: searched.neurons + neurons, tokens: searched.tokens + tokens }
+        let answered = Self::of_models(prompt, prepared.prompt_tokens as u64, settings);
+        Self { neurons: searched.neurons + answered.neurons, tokens: searched.tokens + answered.tokens }
+    }
+
+    /// The same with what a second try costs, where there may be one: a form that was not met is asked for again, behind
+    /// the first try's words.
+    pub(crate) fn most_with_repair(prepared: &Prepared, settings: &Settings) -> Self {
+        let once = Self::most(prepared, settings);
+        let Some(prompt) = prepared.prompt.as_ref().filter(|prompt| prompt.format.is_some()) else {
+            return once;
+        };
+        let written = u64::from(prompt.max_tokens);
+        let again =
+            Self::of_models(prompt, prepared.prompt_tokens as u64 + written + REPAIR_TOKENS, settings);
+        Self { neurons: once.neurons + again.neurons, tokens: once.tokens + again.tokens }
+    }
+
+    /// One prompt and its whole answer room, with the dearest of the models that may answer.
+    fn of_models(prompt: &Prompt, read: u64, settings: &Settings) -> Self {
+        let written = u64::from(prompt.max_tokens);
+        let models = [&prompt.model, &settings.answer.fallback_model];
+        let prices = models.iter().filter_map(|model| prices::neurons(model, read, written));
+        Self { neurons: prices.fold(0.0, f64::max), tokens: (read + written) as f64 }
     }
 
     /// What it did cost.
@@ -111,12 +132,12 @@ impl Budget {
         self.database.run(statement.bind(amount.neurons).bind(amount.tokens)).await
     }
 
-    /// Counts the most that an answer can cost. One statement decides, so that answers at the same time can't pass the limit
+    /// Counts the most that a request can cost, `once` for its own limit and `needed` for the day's. One statement decides, so that answers at the same time can't pass the limit
     /// together.
-    pub(crate) async fn reserve(&self, tenant: &Tenant, needed: Amount) -> Result<()> {
+    pub(crate) async fn reserve(&self, tenant: &Tenant, once: Amount, needed: Amount) -> Result<()> {
         let tokens = self.limits.tokens_per_request.map(|tokens| tokens as f64);
         for (unit, needed, allowed) in
-            [("neurons", needed.neurons, self.limits.neurons_per_request), ("tokens", needed.tokens, tokens)]
+            [("neurons", once.neurons, self.limits.neurons_per_request), ("tokens", once.tokens, tokens)]
         {
             if let Some(allowed) = allowed.filter(|allowed| needed > *allowed) {
                 return Err(Error::Budget { what: ONE_REQUEST, unit, needed, allowed });

@@ -2,9 +2,9 @@
 
 use worker::{Env, Headers, Method, Request, Response, ResponseBuilder};
 
-/// What a page may send.
-const HEADERS: &str = "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id, \
-    mcp-method, mcp-name";
+/// What a page may send, when it does not say what it wants to.
+const HEADERS: &str =
+    "authorization, content-type, if-match, if-none-match, mcp-protocol-version, mcp-session-id";
 /// What a page may read beside the usual.
 const EXPOSED: &str = "etag, retry-after, x-request-id, x-vercel-ai-ui-message-stream, mcp-session-id";
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
@@ -17,6 +17,8 @@ pub struct Cors {
     /// What `access-control-allow-origin` says; nothing when the origin is not on the list.
     allowed: Option<String>,
     preflight: bool,
+    /// The headers that the page wants to send: clients have many of their own, and none is harmful.
+    wanted: Option<String>,
 }
 
 impl Cors {
@@ -29,7 +31,9 @@ impl Cors {
         let Some(origin) = headers.get("origin")? else { return Ok(Self::default()) };
         let list = env.var("CORS_ORIGINS").map(|list| list.to_string()).unwrap_or_default();
         let asks = headers.get("access-control-request-method")?.is_some();
-        Ok(Self { allowed: allowed(&list, &origin), preflight: asks && request.method() == Method::Options })
+        let wanted = headers.get("access-control-request-headers")?.filter(|wanted| !wanted.is_empty());
+        let preflight = asks && request.method() == Method::Options;
+        Ok(Self { allowed: allowed(&list, &origin), preflight, wanted })
     }
 
     /// Whether the request comes from a page of a listed origin.
@@ -49,7 +53,8 @@ impl Cors {
         if self.allowed.is_some() {
             let headers = reply.headers_mut();
             headers.set("access-control-allow-methods", METHODS)?;
-            headers.set("access-control-allow-headers", HEADERS)?;
+            headers.set("access-control-allow-headers", self.wanted.as_deref().unwrap_or(HEADERS))?;
+            headers.append("vary", "access-control-request-headers")?;
             headers.set("access-control-max-age", REMEMBERED)?;
         }
         self.mark(reply.headers_mut())?;

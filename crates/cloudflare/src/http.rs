@@ -135,8 +135,9 @@ impl From<Error> for ApiError {
 /// A service behind us failed. Its own words may hold statements and paths: they go to the log, its code to the client.
 fn unavailable(service: &str, retry: Retry, code: Option<u32>, words: &str) -> ApiError {
     worker::console_error!("{words}");
+    let too_long = code == Some(5021);
     let code = code.map(|code| format!(" (code {code})")).unwrap_or_default();
-    if service == "generator" && words.contains("5021") {
+    if service == "generator" && too_long {
         let message = "the prompt and the answer room exceed the model's window (code 5021)";
         return ApiError::new(400, "context_length_exceeded", message);
     }

@@ -88,7 +88,8 @@ fn generator(error: &AiError) -> Error {
 fn cache_key(tenant: &Tenant, prompt: &Prompt) -> String {
     let mut hasher = Sha256::new();
     // The session only says where it is asked.
-    hasher.update(format!("{:?}", Prompt { session: None, skip_cache: false, ..prompt.clone() }));
+    let asked = Prompt { session: None, skip_cache: false, ..prompt.clone() };
+    hasher.update(serde_json::to_vec(&asked).unwrap_or_default());
     format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize()))
 }
 
@@ -316,6 +317,10 @@ impl TextGenerator for AiGenerator {
         let messages = prompt.messages.iter().map(wire_message).collect();
         let mut request = GenerationRequest::new(messages, prompt.max_tokens);
         request.temperature = Some(prompt.temperature);
+        let sampling = prompt.sampling;
+        (request.seed, request.top_p) = (sampling.seed, sampling.top_p);
+        (request.frequency_penalty, request.presence_penalty) =
+            (sampling.frequency_penalty, sampling.presence_penalty);
         request.tools = prompt.tools.iter().map(wire_tool).collect();
         request.response_format = match &prompt.format {
             None | Some(Format::Text) => None,

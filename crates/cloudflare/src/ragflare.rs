@@ -188,7 +188,9 @@ impl Ragflare {
         let budget = self.budget();
         budget.check(tenant).await?;
         let prepared = answer::prepare(&*self.platform, &self.settings, tenant, request).await?;
-        if let Err(error) = budget.reserve(tenant, Amount::most(&prepared)).await {
+        let once = Amount::most(&prepared, &self.settings);
+        let most = Amount::most_with_repair(&prepared, &self.settings);
+        if let Err(error) = budget.reserve(tenant, once, most).await {
             budget.spend(tenant, Amount::of_search(&prepared.usage)).await?;
             return Err(error);
         }
@@ -202,7 +204,8 @@ impl Ragflare {
         mut prepared: Prepared,
     ) -> impl Stream<Item = AnswerEvent> + Unpin + 'static {
         let (budget, cache, paying) = (self.budget(), self.cache(), tenant.clone());
-        let (reserved, searched) = (Amount::most(&prepared), Amount::of_search(&prepared.usage));
+        let (reserved, searched) =
+            (Amount::most_with_repair(&prepared, &self.settings), Amount::of_search(&prepared.usage));
         let mut open = prepared.recorded.is_none();
         let mut keeping = prepared.place.take().map(|place| {
             let record = Record {
@@ -250,15 +253,16 @@ impl Ragflare {
         AnswerCache::new(self.platform.database().clone(), self.settings.clone())
     }
 
-    /// Refuses a tenant whose day is used up.
+    /// Counts neurons that something other than searches and answers will cost, if the limits allow it.
     ///
     /// # Errors
     /// [`Error::Budget`]; storage errors.
-    pub async fn check_budget(&self, tenant: &Tenant) -> Result<()> {
-        self.budget().check(tenant).await
+    pub async fn reserve(&self, tenant: &Tenant, neurons: f64) -> Result<()> {
+        let needed = Amount { neurons, tokens: 0.0 };
+        self.budget().reserve(tenant, needed, needed).await
     }
 
-    /// Counts neurons that were spent on other than searches and answers.
+    /// Counts neurons that were spent on other than searches and answers; gives back what is less than nothing.
     ///
     /// # Errors
     /// Storage errors.

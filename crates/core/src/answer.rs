@@ -9,12 +9,12 @@ mod quote;
 mod run;
 mod structured;
 
-pub use event::{AnswerEvent, AnswerUsage, Ending, Outcome, Source};
+pub use event::{AnswerEvent, AnswerUsage, ChunkPlace, Ending, Outcome, Source};
 pub use run::stream;
 
 use crate::identity::{digest, short};
 use crate::pack::{Budget, Talk, pack};
-use crate::ports::{Clock, Format, Message, Ports, Prompt, Role, Tool};
+use crate::ports::{Clock, Format, Message, Ports, Prompt, Role, Sampling, Tool};
 use crate::search::{Hit, MAX_QUERY_BYTES, SearchRequest, SearchUsage, Searcher, Timings};
 use crate::settings::{Settings, within};
 use crate::tokens::cl100k;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Messages a conversation may have at most.
-pub const MAX_MESSAGES: usize = 200;
+pub const MAX_MESSAGES: usize = 1000;
 /// Tools a request may bring at most, as at `OpenAI`.
 pub const MAX_TOOLS: usize = 128;
 
@@ -45,6 +45,18 @@ pub struct AnswerRequest {
     /// Sampling temperature, 0–5.
     #[serde(default)]
     pub temperature: Option<f32>,
+    /// Makes sampling repeatable.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// Nucleus sampling, 0–1.
+    #[serde(default)]
+    pub top_p: Option<f32>,
+    /// Penalty on frequent tokens, -2 to 2.
+    #[serde(default)]
+    pub frequency_penalty: Option<f32>,
+    /// Penalty on tokens already there, -2 to 2.
+    #[serde(default)]
+    pub presence_penalty: Option<f32>,
     /// One of the configured models; the first when absent.
     #[serde(default)]
     pub model: Option<String>,
@@ -83,6 +95,10 @@ impl AnswerRequest {
             top_k: None,
             max_tokens: None,
             temperature: None,
+            seed: None,
+            top_p: None,
+            frequency_penalty: None,
+            presence_penalty: None,
             stream: true,
         }
     }
@@ -102,7 +118,7 @@ pub fn cache_key(settings: &Settings, request: &AnswerRequest) -> String {
     let request = AnswerRequest { stream: false, ..request.clone() };
     let version = concat!(env!("CARGO_PKG_VERSION"), " 1");
     let parts = [version.to_owned(), json(settings), json(&request)];
-    short(&digest(&parts.each_ref().map(|part| part.as_bytes())), 32)
+    short(&digest(&parts.each_ref().map(String::as_bytes)), 32)
 }
 
 /// An answer about to be generated: sources are known, the prompt fits.
@@ -169,6 +185,9 @@ pub async fn prepare<P: Ports>(
     within("top_k", top_k, 1..=50)?;
     within("max_tokens", max_tokens, 1..=answer.max_tokens_limit)?;
     within("temperature", temperature, 0.0..=5.0)?;
+    within("top_p", request.top_p.unwrap_or(1.0), 0.0..=1.0)?;
+    within("frequency_penalty", request.frequency_penalty.unwrap_or(0.0), -2.0..=2.0)?;
+    within("presence_penalty", request.presence_penalty.unwrap_or(0.0), -2.0..=2.0)?;
     let (history, question, after) = parts(&request.messages)?;
     if question.trim().is_empty() {
         return Err(Error::invalid("messages", "the question must not be empty"));
@@ -229,13 +248,14 @@ pub async fn prepare<P: Ports>(
         question: question.clone(),
         after: after.to_vec(),
         beside: tools,
+        needs_no_source: !request.tools.is_empty() || !after.is_empty(),
     };
     let packed = pack(budget, &talk, &hits)?;
     talk.history.drain(..packed.history_dropped);
     if packed.history_dropped > 0 {
         degraded.push("history_trimmed".to_owned());
     }
-    if let (Some(hit), true) = (hits.first(), packed.sources.is_empty()) {
+    if let (Some(hit), true, false) = (hits.first(), packed.sources.is_empty(), talk.needs_no_source) {
         // Something was found, but nothing of it fits: that is not "not found".
         let needed = packed.tokens + crate::tokens::cl100k::count(&hit.text);
         return Err(Error::TooLong { needed, available: packed.tokens + budget.context });
@@ -246,18 +266,25 @@ pub async fn prepare<P: Ports>(
         .enumerate()
         .map(|(at, source)| Source {
             number: at + 1,
-            chunk_ids: source.chunk_ids,
+            chunk_ids: source.parts.iter().map(|part| part.chunk_id.clone()).collect(),
             hit: source.hit,
             jumps: source.jumps,
+            parts: source.parts,
         })
         .collect();
     let first = request.messages.first().map_or("", |message| message.content.as_str());
     let session = short(&digest(&[tenant.as_str().as_bytes(), first.as_bytes()]), 32);
-    let prompt = (!sources.is_empty()).then(|| Prompt {
+    let prompt = (!sources.is_empty() || talk.needs_no_source).then(|| Prompt {
         model: model.to_owned(),
         messages: packed.messages,
         max_tokens,
         temperature,
+        sampling: Sampling {
+            seed: request.seed,
+            top_p: request.top_p,
+            frequency_penalty: request.frequency_penalty,
+            presence_penalty: request.presence_penalty,
+        },
         tools: request.tools.clone(),
         format,
         lora: request.lora.clone(),

@@ -22,7 +22,7 @@ pub struct Citation {
     pub source: usize,
     /// The marker as it stands in the text; of a list, the whole list.
     pub marker: String,
-    /// The first chunk of the source.
+    /// The chunk that the sentence is in; without one, the first of the source.
     pub chunk_id: String,
     /// Its document.
     pub document_id: DocumentId,
@@ -38,10 +38,10 @@ pub struct Citation {
     /// tells the right source.
     #[serde(default)]
     pub supported: f32,
-    /// Page, where the format has pages.
+    /// The chunk's page, where the format has pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<u32>,
-    /// Heading path.
+    /// The chunk's heading path.
     pub headings: Vec<String>,
 }
 
@@ -154,17 +154,21 @@ impl CitationFilter {
             end: source.place(end - 1) + 1,
             text: source.hit.text[start..end].to_owned(),
         });
+        // Of several chunks, the one that has the sentence.
+        let chunk = source.chunk_at(sentence.as_ref().map_or(source.hit.start, |sentence| sentence.start));
+        let page = chunk.map_or(source.hit.page, |chunk| chunk.page);
+        let headings = chunk.map_or(&source.hit.headings, |chunk| &chunk.headings).clone();
         Citation {
             source: number,
             marker: marker.to_owned(),
-            chunk_id: source.hit.chunk_id.clone(),
+            chunk_id: chunk.map_or(&source.hit.chunk_id, |chunk| &chunk.chunk_id).clone(),
             document_id: source.hit.document_id.clone(),
             start: source.hit.start,
             end: source.hit.end,
             sentence,
             supported: best.supported,
-            page: source.hit.page,
-            headings: source.hit.headings.clone(),
+            page,
+            headings,
         }
     }
 }

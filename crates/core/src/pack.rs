@@ -38,8 +38,10 @@ pub struct Talk {
     pub question: String,
     /// What came after it: calls of tools and what they gave.
     pub after: Vec<Message>,
-    /// Tokens of what is sent beside messages: tools, the schema of the answer.
+    /// Tokens of what is sent beside messages: tools.
     pub beside: usize,
+    /// Whether the model can do something without any source: call tools, read what they gave.
+    pub needs_no_source: bool,
 }
 
 impl Talk {
@@ -73,7 +75,7 @@ impl Talk {
             }
             if from < self.history.len() {
                 from += 1;
-            } else if count > 1 {
+            } else if count > 1 || (count == 1 && self.needs_no_source) {
                 count -= 1;
             } else {
                 return None;

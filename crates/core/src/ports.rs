@@ -12,8 +12,8 @@ pub use documents::{
     TenantState, Ticket, Work,
 };
 pub use generation::{
-    Called, Finish, Format, Function, Gateway, Generated, Message, Prompt, Role, TextGenerator, Tool,
-    ToolCall, Usage,
+    Called, Finish, Format, Function, Gateway, Generated, Message, Prompt, Role, Sampling, TextGenerator,
+    Tool, ToolCall, Usage,
 };
 pub use jobs::{Job, JobQueue};
 pub use objects::{ObjectEntry, ObjectStore};

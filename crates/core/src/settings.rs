@@ -119,6 +119,9 @@ pub struct SearchSettings {
     pub vector_weight: f32,
     /// The same for a question in a language that the embedder has not learnt.
     pub foreign_vector_weight: f32,
+    /// How long the vector leg may take, the query's embedding included, 1–60,000 ms. After that a hybrid search goes by
+    /// keywords alone, and one by vectors fails.
+    pub vector_timeout_ms: u32,
     /// Cross-encoder model.
     pub rerank_model: String,
     /// How many of the fused hits the cross-encoder sees, 0–100; 0 turns it off.
@@ -145,6 +148,7 @@ impl Default for SearchSettings {
             candidates: 100,
             vector_weight: 0.45,
             foreign_vector_weight: 0.2,
+            vector_timeout_ms: 10_000,
             rerank_model: "@cf/baai/bge-reranker-base".into(),
             rerank_candidates: 20,
             rerank_weight: 0.2,
@@ -340,6 +344,7 @@ impl Settings {
         within("search.vector_weight", self.search.vector_weight, 0.0..=1.0)?;
         within("search.foreign_vector_weight", self.search.foreign_vector_weight, 0.0..=1.0)?;
         within("search.rerank_weight", self.search.rerank_weight, 0.0..=1.0)?;
+        within("search.vector_timeout_ms", self.search.vector_timeout_ms, 1..=60_000)?;
         within("search.rerank_timeout_ms", self.search.rerank_timeout_ms, 1..=60_000)?;
         within("search.condense_timeout_ms", self.search.condense_timeout_ms, 1..=60_000)?;
         if let Some(external) = &self.answer.external {

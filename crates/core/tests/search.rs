@@ -6,13 +6,14 @@ use futures::executor::block_on;
 use futures::{StreamExt, future};
 use proptest::prelude::*;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest, Prepared};
+use ragflare_core::citations::{Checked, CitationFilter};
 use ragflare_core::document::{DocumentId, Metadata};
 use ragflare_core::filter::{Filter, INDEXED_BYTES};
 use ragflare_core::identity::content_hash;
 use ragflare_core::ingest::{Ingest, NewUpload, Precondition};
 use ragflare_core::models::Calibration;
 use ragflare_core::ports::{Job, Message, ObjectStore, Reranker, Role};
-use ragflare_core::search::{Mode, SearchRequest, SearchResponse, SearchUsage, Searcher};
+use ragflare_core::search::{Hit, Mode, SearchRequest, SearchResponse, SearchUsage, Searcher};
 use ragflare_core::settings::{Field, FieldType, Settings};
 use ragflare_core::testing::{MemoryPorts, Mood, OverlapReranker};
 use ragflare_core::tokens::WordPiece;
@@ -363,6 +364,23 @@ fn a_slow_reranker_is_not_waited_for() {
 }
 
 #[test]
+fn a_slow_vector_leg_is_not_waited_for() {
+    let world = three_foxes();
+    let request = SearchRequest { rerank: false, ..SearchRequest::new("the red fox") };
+    let keywords = world.search(&SearchRequest { mode: Mode::Keyword, ..request.clone() });
+    for mood in [Mood::Silent, Mood::Failing] {
+        world.ports.embedder.mood.set(mood);
+        let searcher = Searcher::new(&*world.ports, &world.settings);
+        let response = world.while_time_passes(searcher.search(&world.tenant, &request)).unwrap();
+        assert_eq!(response.degraded, ["vector"]);
+        let chunks = |hits: &[Hit]| hits.iter().map(|hit| hit.chunk_id.clone()).collect::<Vec<_>>();
+        assert_eq!(chunks(&response.hits), chunks(&keywords.hits));
+        let failed = world.while_time_passes(searcher.search(&world.tenant, &vector("the red fox")));
+        assert!(matches!(failed, Err(Error::Service { .. })), "{failed:?}");
+    }
+}
+
+#[test]
 fn a_long_passage_is_judged_by_its_best_part_and_read_whole() {
     let mut world = World::new();
     world.settings.chunk.target = 500;
@@ -563,6 +581,19 @@ fn neighbours_are_one_source_that_citations_find() {
     assert_eq!(source.chunk_ids[0], source.hit.chunk_id);
     assert_eq!((source.hit.start, source.hit.end), (0, text.len() as u64));
     assert_eq!(source.hit.text, text);
+    // A citation points at the chunk that has the sentence, not at the first of the source.
+    let mut citations = CitationFilter::new(&prepared.sources);
+    let mut steps = citations.push("Third heron and fish together [S1].");
+    steps.extend(citations.finish());
+    let cited = steps.iter().find_map(|step| match step {
+        Checked::Citation(citation) => Some(citation),
+        Checked::Text(_) => None,
+    });
+    let (cited, at) = (cited.unwrap(), text.find("Third").unwrap() as u64);
+    assert_eq!(cited.sentence.as_ref().unwrap().start, at);
+    let chunk = source.parts.iter().rfind(|part| part.start <= at).unwrap();
+    assert_eq!(cited.chunk_id, chunk.chunk_id);
+    assert_ne!(cited.chunk_id, source.hit.chunk_id);
 }
 
 #[test]

@@ -32,6 +32,9 @@ enum Task {
         /// Empty the data directory first
         #[arg(long)]
         fresh: bool,
+        /// A JSON file with settings, put over those of the twin: an external chat service, limits, fields
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
     },
     /// Check formatting and lints, build, run all tests, and try a deployment without an account
     Test {
@@ -115,7 +118,7 @@ impl Database {
 fn run(task: Task) -> Result<()> {
     process::end_children_on_signals()?;
     match task {
-        Task::Up { port, data, fresh } => up::run(&Up { port, data, fresh }),
+        Task::Up { port, data, fresh, settings } => up::run(&Up { port, data, fresh, settings }),
         Task::Test { filter } => test::run(filter.as_deref()),
         Task::Backup { file, database } => backup::run(&file, &database.place()),
         Task::Restore { file, database, fresh } => restore::run(&file, &database.place(), fresh),

@@ -349,7 +349,32 @@ fn production(dirs: &[PathBuf]) -> Result<Vec<Production>> {
 }
 
 /// Settings of the development workers.
-const SETTINGS: &str = r#"{"search":{"rerank_model":"ms-marco-MiniLM-L-12-v2","rerank_timeout_ms":30000,"condense_timeout_ms":30000}}"#;
+const SETTINGS: &str = r#"{"search":{"rerank_model":"ms-marco-MiniLM-L-12-v2","rerank_timeout_ms":30000,"condense_timeout_ms":30000},"answer":{"timeout_ms":120000}}"#;
+
+/// The settings of the development workers with those of a file put over them, member by member.
+///
+/// # Errors
+/// When the file cannot be read or holds no JSON object.
+pub fn settings_with(file: &Path) -> Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let over: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+    ensure!(over.is_object(), "{} must hold an object", file.display());
+    let mut settings = serde_json::from_str(SETTINGS).context("the built-in settings")?;
+    put_over(&mut settings, over);
+    Ok(settings.to_string())
+}
+
+fn put_over(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                put_over(under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
 
 /// Writes the development configurations and returns their paths, in the order of the workers.
 fn write_configs(

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::{self, Workers};
 use crate::data::DataDir;
-use crate::stack::{Stack, StackOptions};
+use crate::stack::{self, Stack, StackOptions};
 use crate::{http, paths, report, setup};
 
 /// The simulator fires no cron: this is the production configuration's.
@@ -19,6 +19,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Work that has not moved for so long is sent again.
 const OVERDUE_AFTER: Duration = Duration::from_mins(5);
+
+/// The secret of `answer.external`; of the workers when it is in the environment here.
+const EXTERNAL_KEY: &str = "EXTERNAL_API_KEY";
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Up {
     pub data: Option<PathBuf>,
     /// Start empty.
     pub fresh: bool,
+    /// A JSON file with settings over those of the twin.
+    pub settings: Option<PathBuf>,
 }
 
 /// Serves until a signal or until a part ends.
@@ -40,10 +45,17 @@ pub fn run(up: &Up) -> Result<()> {
     // First what can be known at once. What a killed stack left may still have the port: it is ended first.
     let data = DataDir::open(&path, up.fresh)?;
     ensure_free(up.port)?;
+    let settings = up.settings.as_deref().map(stack::settings_with).transpose()?;
     setup::run()?;
     build::run(Workers::Shipping)?;
     ensure_free(up.port)?;
-    let options = StackOptions { port: Some(up.port), ..StackOptions::new(data.path()) };
+    let mut options = StackOptions { port: Some(up.port), ..StackOptions::new(data.path()) };
+    if let Some(settings) = settings {
+        options = options.var("SETTINGS", &settings);
+    }
+    if let Ok(key) = std::env::var(EXTERNAL_KEY) {
+        options = options.var(EXTERNAL_KEY, &key);
+    }
     let mut stack = report::step("starting the twin and the workers", || Stack::start_on(data, &options))?;
     // Local queues live in memory: whatever was under way is sent again.
     sweep(&stack, Duration::ZERO)?;

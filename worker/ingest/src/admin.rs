@@ -71,7 +71,6 @@ pub(crate) async fn route(
             let tenant = (!access.operator).then_some(&access.tenant);
             json(200, &json!({"keys": invocation.keys().list(tenant).await?}))
         }
-        (method, "keys") => Err(not_allowed(&method)),
         (Method::Delete, path) if path.starts_with("keys/") => {
             let id = &path["keys/".len()..];
             let tenant = (!access.operator).then_some(&access.tenant);
@@ -81,7 +80,6 @@ pub(crate) async fn route(
             }
             Ok(ResponseBuilder::new().with_status(204).empty())
         }
-        (method, path) if path.starts_with("keys/") => Err(not_allowed(&method)),
         (Method::Post, "reindex") => start_reindex(invocation, request, &access).await,
         (Method::Get, "reindex") => {
             let tenant = parameter(request, "tenant")?.map(Tenant::new).transpose()?;
@@ -89,7 +87,6 @@ pub(crate) async fn route(
             let (state, progress) = invocation.rag.pipeline().reindex_progress(&tenant).await?;
             json(200, &shown(&state, progress))
         }
-        (method, "reindex") => Err(not_allowed(&method)),
         (Method::Post, "sweep") => {
             operator(&access)?;
             let older_than = match parameter(request, "older_than")? {
@@ -108,12 +105,12 @@ pub(crate) async fn route(
             let audit = Audit::new(invocation.rag.platform().database().clone());
             json(200, &audit.run().await?)
         }
-        (method, "audit") => Err(not_allowed(&method)),
         (Method::Post, "rebuild-keywords") => {
             operator(&access)?;
             rebuild_keywords(invocation, request).await
         }
-        (method, "sweep" | "rebuild-keywords") => Err(not_allowed(&method)),
+        (method, "keys" | "reindex" | "audit" | "sweep" | "rebuild-keywords") => Err(not_allowed(&method)),
+        (method, path) if path.starts_with("keys/") => Err(not_allowed(&method)),
         _ => Err(ApiError::not_found(format!("route `/v1/admin/{rest}`"))),
     }
 }

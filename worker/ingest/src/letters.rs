@@ -32,9 +32,8 @@ pub(crate) async fn route(
     let letters = Letters::new(invocation.rag.platform().database().clone());
     match (method, rest.trim_start_matches('/')) {
         (Method::Get, "") => json(200, &json!({"dead_letters": letters.list(LIMIT).await?})),
-        (method, "") => Err(not_allowed(method)),
         (Method::Post, "replay") => replay_all(invocation, &letters).await,
-        (method, "replay") => Err(not_allowed(method)),
+        (method, "" | "replay") => Err(not_allowed(method)),
         (method, rest) => {
             let (id, action) = rest.split_once('/').map_or((rest, None), |(id, rest)| (id, Some(rest)));
             let unknown = || ApiError::not_found(format!("dead letter `{id}`"));
@@ -56,8 +55,7 @@ pub(crate) async fn route(
                     }
                     Ok(ResponseBuilder::new().with_status(204).empty())
                 }
-                (method, None) => Err(not_allowed(method)),
-                (method, Some("replay")) => Err(not_allowed(method)),
+                (method, None | Some("replay")) => Err(not_allowed(method)),
                 (_, Some(_)) => Err(ApiError::not_found(format!("route `/v1/admin/dead-letters/{rest}`"))),
             }
         }

@@ -1,13 +1,24 @@
 //! `POST /v1/chat`: the native protocol.
 
-use crate::sse;
+use crate::departure::UntilLeft;
+use crate::{sse, wire};
 use futures::StreamExt;
 use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Prepared};
-use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::http::{ApiError, json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde_json::{Value, json};
 use worker::{Request, Response};
+
+/// What must be objects in a request.
+const OBJECTS: &[&str] = &[
+    "messages/*",
+    "messages/*/tool_calls/*",
+    "messages/*/tool_calls/*/function",
+    "tools/*",
+    "tools/*/function",
+    "response_format",
+];
 
 pub(crate) async fn answer(
     invocation: Invocation,
@@ -15,11 +26,11 @@ pub(crate) async fn answer(
     what: &str,
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
-    let asked: AnswerRequest = read_json(request).await?;
+    let asked: AnswerRequest = wire::read(request, OBJECTS).await?;
     let prepared = invocation.rag.prepare(&access.tenant, &asked).await?;
     let spent = spent(&prepared);
     let query = prepared.query.clone();
-    let mut events = invocation.rag.stream(&access.tenant, prepared);
+    let events = invocation.rag.stream(&access.tenant, prepared);
     if asked.stream {
         let request_id = invocation.request_id.clone();
         let encode = move |event| encode(event, &query, &spent, &request_id);
@@ -27,6 +38,7 @@ pub(crate) async fn answer(
     }
     let mut whole =
         json!({"query": query, "sources": [], "text": "", "citations": [], "usage": null, "done": null});
+    let mut events = UntilLeft::new(request, events);
     let mut text = String::new();
     let mut citations = Vec::new();
     while let Some(event) = events.next().await {
@@ -41,6 +53,7 @@ pub(crate) async fn answer(
         }
     }
     invocation.report(what);
+    events.still_there()?;
     whole["text"] = text.into();
     whole["citations"] = citations.into();
     json(200, &whole)

@@ -6,12 +6,14 @@ mod departure;
 mod feedback;
 mod mcp;
 mod openai;
+mod origin;
 mod sse;
 mod ui;
+mod wire;
 
 use ragflare_cloudflare::core::search::SearchRequest;
 use ragflare_cloudflare::cors::Cors;
-use ragflare_cloudflare::http::{ApiError, json, method, read_json};
+use ragflare_cloudflare::http::{ApiError, json, media_type, method, read_json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde_json::json;
@@ -88,6 +90,14 @@ async fn route(
     let unknown = || ApiError::not_found(format!("route `{path}`"));
     let method =
         method(request).map_err(|error| if allowed(template).is_some() { error } else { unknown() })?;
+    // Browsers ask before they send what says that it is JSON (`preflight`), but not before they send what says nothing.
+    if method == Method::Post
+        && template != "/mcp"
+        && media_type(request)?.is_none()
+        && origin::is_foreign(request, cors)?
+    {
+        return Err(origin::refused());
+    }
     match (method, template) {
         (Method::Post, "/v1/search") => {
             let access = invocation.authorize(request, Scope::Read).await?;

@@ -8,7 +8,8 @@
 mod message;
 mod tools;
 
-use crate::sse;
+use crate::departure::UntilLeft;
+use crate::{origin, sse};
 use message::{Incoming, Refusal, Request as Rpc};
 use ragflare_cloudflare::cors::Cors;
 use ragflare_cloudflare::http::{ApiError, MAX_JSON_BYTES, json, media_type, read_bytes};
@@ -16,13 +17,13 @@ use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde_json::{Value, json};
 use tools::Outcome;
-use worker::{Env, Headers, Request, Response, ResponseBuilder};
+use worker::{Env, Request, Response, ResponseBuilder};
 
 /// The revision without `initialize`.
 const MODERN: &str = "2026-07-28";
-/// Those with it, newest first.
-const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-/// Seconds for which the tools may be remembered.
+/// Those with it, newest first. 2025-03-26 demands that batches are taken, and 2024-11-05 is of another transport.
+const LEGACY: [&str; 2] = ["2025-11-25", "2025-06-18"];
+/// Milliseconds for which the tools may be remembered.
 const TOOLS_TTL_MS: u64 = 300_000;
 
 const INSTRUCTIONS: &str = "Answers from the user's own documents. `search` finds passages, `ask` answers a question \
@@ -59,9 +60,8 @@ async fn serve(
     cors: &Cors,
     id: &mut Value,
 ) -> Result<Response, Refusal> {
-    if is_foreign(request, cors)? {
-        let message = "pages of this origin may not call; CORS_ORIGINS lists those that may";
-        return Err(ApiError::new(403, "origin_not_allowed", message).into());
+    if origin::is_foreign(request, cors)? {
+        return Err(origin::refused().into());
     }
     let access = invocation.authorize(request, Scope::Read).await?;
     if let Some(other) = media_type(request)?.filter(|media_type| media_type != "application/json") {
@@ -99,7 +99,13 @@ async fn serve(
                     };
                     return Ok(sse::reply(invocation, request, what, events, encode)?);
                 }
-                answer.whole(events).await
+                let mut events = UntilLeft::new(request, events);
+                let result = answer.whole(&mut events).await;
+                if let Err(error) = events.still_there() {
+                    invocation.report(what);
+                    return Err(error.into());
+                }
+                result
             }
         },
         (_, other) => {
@@ -109,15 +115,6 @@ async fn serve(
     };
     invocation.report(what);
     Ok(json(200, &message::response(&rpc.id, finished(result, modern)))?)
-}
-
-/// Whether a page calls that may not: a name that an attacker lets point here would make it one of this origin's else.
-fn is_foreign(request: &Request, cors: &Cors) -> Result<bool, ApiError> {
-    let Some(origin) = request.headers().get("origin")? else { return Ok(false) };
-    let mut headers = Headers::new();
-    cors.mark(&mut headers)?;
-    let listed = headers.has("access-control-allow-origin")?;
-    Ok(!listed && request.url()?.origin().ascii_serialization() != origin)
 }
 
 fn versions() -> Vec<&'static str> {

@@ -1,14 +1,13 @@
 //! Server-sent events out of a stream of answer events, with comments while there is nothing to say.
 
-use crate::departure::Departure;
-use futures::{FutureExt, Stream, StreamExt, stream};
+use crate::departure::UntilLeft;
+use futures::{FutureExt, Stream, StreamExt};
 use ragflare_cloudflare::core::answer::AnswerEvent;
 use ragflare_cloudflare::http::ApiError;
 use ragflare_cloudflare::invocation::Invocation;
 use serde_json::Value;
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use worker::{Delay, Request, Response, ResponseBuilder};
 
@@ -32,17 +31,19 @@ struct Speaking<E, F> {
     silence: Option<Delay>,
     invocation: Invocation,
     what: String,
-    waker: Option<Waker>,
 }
 
-impl<E: Stream<Item = AnswerEvent> + Unpin, F: FnMut(AnswerEvent) -> String> Speaking<E, F> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<String>> {
+impl<E, F> Unpin for Speaking<E, F> {}
+
+impl<E: Stream<Item = AnswerEvent> + Unpin, F: FnMut(AnswerEvent) -> String> Stream for Speaking<E, F> {
+    type Item = worker::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let text = match self.events.poll_next_unpin(context) {
                 Poll::Ready(Some(event)) => (self.encode)(event),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    self.waker = Some(context.waker().clone());
                     let silence = self.silence.get_or_insert_with(|| Delay::from(KEEP_ALIVE));
                     ready!(silence.poll_unpin(context));
                     ": keep-alive\n\n".to_owned()
@@ -50,7 +51,7 @@ impl<E: Stream<Item = AnswerEvent> + Unpin, F: FnMut(AnswerEvent) -> String> Spe
             };
             self.silence = None;
             if !text.is_empty() {
-                return Poll::Ready(Some(text));
+                return Poll::Ready(Some(Ok(text.into_bytes())));
             }
         }
     }
@@ -70,33 +71,10 @@ pub(crate) fn reply(
     events: impl Stream<Item = AnswerEvent> + Unpin + 'static,
     encode: impl FnMut(AnswerEvent) -> String + 'static,
 ) -> Result<Response, ApiError> {
-    let what = what.to_owned();
-    let speaking = Speaking { events, encode, silence: None, invocation, what, waker: None };
-    let speaking = Rc::new(RefCell::new(Some(speaking)));
-    let watch = Departure::watch(request, {
-        let speaking = speaking.clone();
-        move || {
-            let left = speaking.try_borrow_mut().ok().and_then(|mut slot| slot.take());
-            if let Some(waker) = left.and_then(|mut left| left.waker.take()) {
-                waker.wake();
-            }
-        }
-    });
-    let texts = stream::poll_fn(move |context| {
-        let _lives_as_long = &watch;
-        let mut slot = speaking.borrow_mut();
-        let text = match slot.as_mut() {
-            Some(speaking) => ready!(speaking.poll(context)),
-            None => None,
-        };
-        if text.is_none() {
-            *slot = None;
-        }
-        Poll::Ready(text.map(|text| Ok::<_, worker::Error>(text.into_bytes())))
-    });
+    let speaking = Speaking { events, encode, silence: None, invocation, what: what.to_owned() };
     let reply = ResponseBuilder::new()
         .with_header("content-type", "text/event-stream; charset=utf-8")?
         .with_header("cache-control", "no-store")?
         .with_header("x-accel-buffering", "no")?;
-    Ok(reply.from_stream(texts)?)
+    Ok(reply.from_stream(UntilLeft::new(request, speaking))?)
 }

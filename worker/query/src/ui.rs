@@ -4,11 +4,11 @@
 mod request;
 
 use crate::chat::{merged, spent};
-use crate::sse;
+use crate::{origin, sse, wire};
 use ragflare_cloudflare::core::answer::{AnswerEvent, Source};
 use ragflare_cloudflare::core::citations::Citation;
 use ragflare_cloudflare::core::ports::{Finish, ToolCall};
-use ragflare_cloudflare::http::{ApiError, read_json};
+use ragflare_cloudflare::http::ApiError;
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use request::{Chat, Continued};
@@ -25,7 +25,7 @@ pub(crate) async fn answer(
     what: &str,
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
-    let asked: Chat = read_json(request).await?;
+    let asked: Chat = wire::read(request, request::OBJECTS).await?;
     let continued = asked.continued();
     let prepared = invocation.rag.prepare(&access.tenant, &asked.into_request()?).await?;
     let mut message = UiStream {
@@ -185,8 +185,7 @@ fn source_id(number: usize) -> String {
 fn described(source: &Source) -> Value {
     let hit = &source.hit;
     let title = hit.title.clone().unwrap_or_else(|| hit.document_id.to_string());
-    let url = hit.metadata.get("url").and_then(Value::as_str);
-    match url.filter(|url| url.starts_with("https://") || url.starts_with("http://")) {
+    match origin::page(hit) {
         Some(url) => json!({"url": url, "title": title}),
         None => json!({"mediaType": "text/plain", "title": title, "filename": hit.document_id}),
     }

@@ -21,12 +21,46 @@ pub struct Source {
     /// byte beside it. Before the first, it runs as from the hit's start.
     #[serde(skip)]
     pub jumps: Vec<(usize, u64)>,
+    /// The chunks in it, each with its own place, as they follow each other in the document.
+    #[serde(skip)]
+    pub parts: Vec<ChunkPlace>,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// The chunk.
+    pub chunk_id: String,
+    /// Its first byte in the document's extracted text.
+    pub start: u64,
+    /// Page, where the format has pages.
+    pub page: Option<u32>,
+    /// Heading path.
+    pub headings: Vec<String>,
+}
+
+impl ChunkPlace {
+    /// Of a hit.
+    pub fn of(hit: &Hit) -> Self {
+        Self {
+            chunk_id: hit.chunk_id.clone(),
+            start: hit.start,
+            page: hit.page,
+            headings: hit.headings.clone(),
+        }
+    }
 }
 
 impl Source {
     /// A hit as the only chunk of a source.
     pub fn new(number: usize, hit: Hit) -> Self {
-        Self { number, chunk_ids: vec![hit.chunk_id.clone()], hit, jumps: Vec::new() }
+        let parts = vec![ChunkPlace::of(&hit)];
+        Self { number, chunk_ids: vec![hit.chunk_id.clone()], hit, jumps: Vec::new(), parts }
+    }
+
+    /// The chunk that a byte of the document's extracted text is in.
+    pub fn chunk_at(&self, at: u64) -> Option<&ChunkPlace> {
+        self.parts.iter().rfind(|part| part.start <= at).or(self.parts.first())
     }
 
     /// The parts of the text that the document has without a jump, by their bytes.

@@ -7,6 +7,9 @@ use crate::search::Hit;
 use crate::settings::Settings;
 use crate::{Error, Result, Retry, Tenant};
 
+/// A token of a large model that is busy: 20 a second.
+const MS_PER_TOKEN: u32 = 50;
+
 /// A generation under way.
 #[derive(Debug)]
 pub(super) struct Opened<S> {
@@ -62,10 +65,11 @@ pub(super) async fn open<P: Ports>(
             continue;
         };
         let asked = ports.generator().generate(tenant, &prompt);
-        let error = match in_time(ports.clock(), settings.answer.timeout_ms, asked).await {
+        let patience = patience(settings, &prompt);
+        let error = match in_time(ports.clock(), patience, asked).await {
             Some(Ok(generated)) => return Ok(Opened { generated, prompt, sources, prompt_tokens }),
             Some(Err(error)) => error,
-            None => silent(settings.answer.timeout_ms),
+            None => silent(patience),
         };
         degraded.push(rung.name.to_owned());
         failure.get_or_insert(error);
@@ -89,6 +93,12 @@ fn fitted(
     // A fine-tune is one of the model it was asked of.
     let prompt = Prompt { model: model.to_owned(), messages: refit.messages, lora: None, ..first.clone() };
     Some((prompt, refit.sources, refit.tokens))
+}
+
+/// How long a model may take to say something, in milliseconds. JSON mode does not stream: its first word comes with the last.
+pub(super) fn patience(settings: &Settings, prompt: &Prompt) -> u32 {
+    let whole = if prompt.format.is_some() { prompt.max_tokens.saturating_mul(MS_PER_TOKEN) } else { 0 };
+    settings.answer.timeout_ms.saturating_add(whole)
 }
 
 pub(super) fn silent(milliseconds: u32) -> Error {

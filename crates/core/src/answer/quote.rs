@@ -4,6 +4,7 @@ use super::Source;
 use super::output::Output;
 use crate::citations::{self, Checked};
 use crate::prompt;
+use std::fmt::Write;
 
 /// Sources that are quoted.
 const QUOTES: usize = 3;
@@ -18,8 +19,12 @@ pub(super) fn quoted(sources: &[Source], question: &str) -> Vec<Checked> {
     let sentences = citations::sentences_about(sources, question);
     for (source, sentence) in sources.iter().zip(sentences).take(QUOTES) {
         let start = sentence.map_or(0, |(start, _)| start);
-        let quote = line(&source.hit.text[start..]);
-        text.push_str(&format!("> {quote} [S{}]\n\n", source.number));
+        let passage = &source.hit.text[start..];
+        // What stands under another heading is another matter.
+        let end = passage.find("\n#").unwrap_or(passage.len());
+        let quote = line(&passage[..end]);
+        // Writing to a text does not fail.
+        let _ = write!(text, "> {quote} [S{}]\n\n", source.number);
     }
     let mut output = Output::new(sources, "", "");
     let mut steps = output.push(text.trim_end());

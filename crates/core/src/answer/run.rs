@@ -58,10 +58,14 @@ async fn open<P: Ports + 'static>(
                 let run = structured::run(ports, settings, tenant, prepared, opened, ending);
                 return stream::once(run).map(stream::iter).flatten().boxed_local();
             }
-            let instructions = opened.prompt.messages.first().map_or("", |message| &message.content);
+            ending.grounded = opened.sources > 0;
             let sources = &prepared.sources[..opened.sources];
+            // What the client's own tools gave may be shown, links too.
+            let given: String =
+                prepared.talk.after.iter().map(|message| format!("\n{}", message.content)).collect();
+            let given = prepared.question.clone() + &given;
             let run = Run {
-                output: Output::new(sources, &prepared.question, instructions),
+                output: Output::new(sources, &given, &settings.answer.system_prompt),
                 reading: Reading::new(ports, &settings, opened),
                 search: prepared.usage,
                 ready: VecDeque::new(),
@@ -137,10 +141,16 @@ impl<P: Ports> Reading<P> {
                 Some(Some(Ok(Generated::Gateway(gateway)))) => Step::Gateway(gateway),
                 Some(Some(Ok(Generated::ToolCalls(calls)))) => {
                     let now = self.ports.clock().now();
-                    let named = calls.into_iter().enumerate().map(|(at, call)| match call.id.as_str() {
-                        // Native models give none.
-                        "" => ToolCall { id: format!("call_{now:x}_{at}"), ..call },
-                        _ => call,
+                    let tools = &self.opened.prompt.tools;
+                    // What nobody offered, nobody runs.
+                    let offered =
+                        |call: &ToolCall| tools.iter().any(|tool| tool.function.name == call.function.name);
+                    let named = calls.into_iter().filter(offered).enumerate().map(|(at, call)| {
+                        match call.id.as_str() {
+                            // Native models give none.
+                            "" => ToolCall { id: format!("call_{now:x}_{at}"), ..call },
+                            _ => call,
+                        }
                     });
                     self.calls.extend(named);
                     continue;

@@ -3,7 +3,7 @@
 
 mod schema;
 
-use super::ladder::Opened;
+use super::ladder::{Opened, patience};
 use super::output::Output;
 use super::run::{Reading, Step, take};
 use super::{AnswerEvent, AnswerUsage, Ending, Prepared, Source};
@@ -11,10 +11,12 @@ use crate::citations::Checked;
 use crate::pack::prompt_tokens;
 use crate::ports::{Finish, Format, Message, Ports, Prompt, Role, TextGenerator, Usage, in_time};
 use crate::settings::Settings;
-use crate::{Error, Result, Tenant};
+use crate::{Error, Result, Tenant, prices, prompt};
 use serde_json::Value;
 use std::rc::Rc;
 
+/// Characters of what is wrong with a reply, as the model is told.
+const WRONG_CHARS: usize = 600;
 /// Bytes of a schema at most.
 const MAX_SCHEMA_BYTES: usize = 32 * 1024;
 
@@ -74,7 +76,7 @@ pub(super) async fn run<P: Ports>(
         && let Some(again) = repair(&settings, &prompt, &reading.text, message)
     {
         let asked = ports.generator().generate(&tenant, &again);
-        if let Some(Ok(generated)) = in_time(ports.clock(), settings.answer.timeout_ms, asked).await {
+        if let Some(Ok(generated)) = in_time(ports.clock(), patience(&settings, &again), asked).await {
             let prompt_tokens = prompt_tokens(&again.messages);
             let opened = Opened { generated, prompt: again, sources: sources.len(), prompt_tokens };
             let mut second = Reading::new(ports.clone(), &settings, opened);
@@ -110,12 +112,25 @@ async fn read<P: Ports>(reading: &mut Reading<P>, ending: &mut Ending) -> Result
 }
 
 /// The prompt with the reply and what is wrong with it; `None` where that does not fit.
-fn repair(settings: &Settings, prompt: &Prompt, reply: &str, wrong: &str) -> Option<Prompt> {
-    let mut again = prompt.clone();
-    let demand = format!("That is not what was asked for: {wrong}. Reply with the JSON alone.");
-    again.messages.extend([Message::new(Role::Assistant, reply), Message::new(Role::User, demand)]);
+fn repair(settings: &Settings, first: &Prompt, reply: &str, wrong: &str) -> Option<Prompt> {
+    let mut again = first.clone();
+    // A list of all that is allowed may be as long as the schema, which the model has anyway.
+    let wrong: String = wrong.chars().take(WRONG_CHARS).collect();
+    // Documents may have told the model what to write, and names in it stand in what is wrong.
+    let demand =
+        format!("That is not what was asked for: {}. Reply with the JSON alone.", prompt::data(&wrong));
+    again
+        .messages
+        .extend([Message::new(Role::Assistant, prompt::data(reply)), Message::new(Role::User, demand)]);
     let needed = prompt_tokens(&again.messages) + again.max_tokens as usize;
-    (needed <= settings.answer.window_of(&again.model)).then_some(again)
+    // Both prompts and both answer rooms count as one request.
+    let both = (needed + prompt_tokens(&first.messages) + first.max_tokens as usize) as u64;
+    let limits = &settings.limits;
+    let room = u64::from(again.max_tokens);
+    let neurons = prices::neurons(&again.model, both - 2 * room, 2 * room).unwrap_or(0.0);
+    let allowed = limits.tokens_per_request.is_none_or(|allowed| both <= allowed)
+        && limits.neurons_per_request.is_none_or(|allowed| neurons <= allowed);
+    (allowed && needed <= settings.answer.window_of(&again.model)).then_some(again)
 }
 
 /// A reply as it is shown, when it is what was asked for also after all gates.

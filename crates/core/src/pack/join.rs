@@ -1,5 +1,6 @@
 //! Hits that lie next to each other in their document as one source, and hits that only repeat another.
 
+use crate::answer::ChunkPlace;
 use crate::search::Hit;
 use crate::{prompt, tokens};
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ pub struct Joined {
     /// a line end for a single byte, an empty line for more.
     pub hit: Hit,
     /// The chunks in it, as they follow each other in the document.
-    pub chunk_ids: Vec<String>,
+    pub parts: Vec<ChunkPlace>,
     /// `cl100k` tokens of it as it stands in the prompt, and one more, since tokens may form differently where two pieces
     /// meet.
     pub tokens: usize,
@@ -30,10 +31,10 @@ pub struct Joined {
 }
 
 impl Joined {
-    fn new(hit: Hit, chunk_ids: Vec<String>, jumps: Vec<(usize, u64)>, last: Option<u32>) -> Self {
+    fn new(hit: Hit, parts: Vec<ChunkPlace>, jumps: Vec<(usize, u64)>, last: Option<u32>) -> Self {
         // The number's length is all one to the count: up to three digits are a token.
         let tokens = tokens::cl100k::count(&prompt::source(1, &hit)) + 1;
-        Self { hit, chunk_ids, tokens, jumps, last }
+        Self { hit, parts, tokens, jumps, last }
     }
 }
 
@@ -42,7 +43,7 @@ impl Joined {
 pub(super) fn add(sources: &[Joined], hit: &Hit) -> Vec<Joined> {
     let mut sources = sources.to_vec();
     let mut place = sources.len();
-    let mut added = Joined::new(hit.clone(), vec![hit.chunk_id.clone()], Vec::new(), ordinal(&hit.chunk_id));
+    let mut added = Joined::new(hit.clone(), vec![ChunkPlace::of(hit)], Vec::new(), ordinal(&hit.chunk_id));
     // It may have a neighbour on either side.
     while let Some((at, both)) =
         sources.iter().enumerate().find_map(|(at, source)| Some((at, joined(source, &added)?)))
@@ -73,7 +74,7 @@ fn joined(one: &Joined, other: &Joined) -> Option<Joined> {
         (other, one)
     };
     let (left, right) = (&first.hit, &second.hit);
-    let follows = first.last.is_some_and(|last| ordinal(&second.chunk_ids[0]) == last.checked_add(1));
+    let follows = first.last.is_some_and(|last| ordinal(&second.parts[0].chunk_id) == last.checked_add(1));
     if left.document_id != right.document_id || !(right.start <= left.end || follows) {
         return None;
     }
@@ -105,8 +106,8 @@ fn joined(one: &Joined, other: &Joined) -> Option<Joined> {
     let best = if one.hit.score >= other.hit.score { &one.hit } else { &other.hit };
     let end = left.end.max(right.end);
     let hit = Hit { text, end, score: best.score, scores: best.scores, ..left.clone() };
-    let chunk_ids = first.chunk_ids.iter().chain(&second.chunk_ids).cloned().collect();
-    Some(Joined::new(hit, chunk_ids, jumps, first.last.max(second.last)))
+    let parts = first.parts.iter().chain(&second.parts).cloned().collect();
+    Some(Joined::new(hit, parts, jumps, first.last.max(second.last)))
 }
 
 /// Whether a text says nothing that another has not said: nine tenths of its runs of five words are in the other, and so is
@@ -172,7 +173,8 @@ mod tests {
         let sources = all(&hits);
         assert_eq!(sources.len(), 2);
         let food = &sources[0];
-        assert_eq!(food.chunk_ids, ["v0.0", "v1.1", "v2.2"]);
+        let ids: Vec<&str> = food.parts.iter().map(|part| part.chunk_id.as_str()).collect();
+        assert_eq!(ids, ["v0.0", "v1.1", "v2.2"]);
         assert_eq!(
             (food.hit.chunk_id.as_str(), food.hit.start, food.hit.headings[0].as_str()),
             ("v0.0", 0, "h0")

@@ -2,7 +2,7 @@
 
 use crate::{Result, Tenant};
 use futures::Stream;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 /// Who speaks.
@@ -93,11 +93,20 @@ pub struct Function {
     /// Its name.
     pub name: String,
     /// What it does, for the model.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// JSON schema of its arguments.
-    #[serde(default = "no_parameters")]
+    #[serde(default = "no_parameters", deserialize_with = "or_no_parameters")]
     pub parameters: Value,
+}
+
+/// Clients write `null` for what they do not have.
+fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn or_no_parameters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Value, D::Error> {
+    Option::deserialize(deserializer).map(|found| found.unwrap_or_else(no_parameters))
 }
 
 fn no_parameters() -> Value {
@@ -155,8 +164,21 @@ impl From<Format> for WireFormat {
     }
 }
 
+/// How tokens are chosen, beside the temperature; by the model's own defaults where absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Sampling {
+    /// Makes sampling repeatable.
+    pub seed: Option<u64>,
+    /// Nucleus sampling, 0–1.
+    pub top_p: Option<f32>,
+    /// Penalty on frequent tokens, -2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// Penalty on tokens already there, -2 to 2.
+    pub presence_penalty: Option<f32>,
+}
+
 /// What the chat model is asked.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Prompt {
     /// Model name.
     pub model: String,
@@ -166,6 +188,8 @@ pub struct Prompt {
     pub max_tokens: u32,
     /// Sampling temperature.
     pub temperature: f32,
+    /// How else tokens are chosen.
+    pub sampling: Sampling,
     /// Tools that it may call.
     pub tools: Vec<Tool>,
     /// The form that the answer must have; `None` for text.

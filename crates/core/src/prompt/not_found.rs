@@ -79,6 +79,15 @@ const WORDS: [(&str, &str); 12] = [
     ),
 ];
 
+/// Letters of languages that are not here, and would be taken for a neighbour: Danish and Norwegian, Serbian and Macedonian,
+/// Urdu.
+const OTHERS: [char; 15] = ['æ', 'ø', 'ђ', 'ј', 'љ', 'њ', 'ћ', 'ѓ', 'ќ', 'џ', 'ٹ', 'ڈ', 'ڑ', 'ں', 'ے'];
+/// Chinese characters that are written otherwise where characters are simplified.
+const TRADITIONAL: [char; 20] = [
+    '這', '們', '個', '國', '說', '與', '為', '嗎', '麼', '還', '時', '會', '來', '後', '從', '點', '臺',
+    '誰', '裡', '關',
+];
+
 /// What is said when nothing was found and no model is asked; in English where the question's language is not known.
 pub fn nothing_found(question: &str) -> &'static str {
     let letters = question.chars().filter(|c| c.is_alphabetic()).count();
@@ -89,6 +98,16 @@ pub fn nothing_found(question: &str) -> &'static str {
         .chars()
         .filter(|c| matches!(c, '\0'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}') && c.is_alphabetic())
         .count();
+    if question.chars().any(|letter| OTHERS.contains(&letter.to_lowercase().next().unwrap_or(letter))) {
+        return ENGLISH;
+    }
+    if question.contains(|letter| TRADITIONAL.contains(&letter)) {
+        return "在文件中找不到與此相關的內容。";
+    }
+    // Bulgarian has this letter where Russian has the other two.
+    if question.contains('ъ') && !question.contains(['ы', 'э']) {
+        return ENGLISH;
+    }
     // A name in another script does not make a question another language's.
     if 2 * latin < letters {
         let told = SCRIPTS.iter().find(|(is_own, _)| question.contains(is_own));
@@ -141,6 +160,11 @@ mod tests {
             ("מתי נבנה המגדלור?", "לא"),
             ("लाइटहाउस कब बना था?", "मुझे"),
             ("Πότε χτίστηκε ο φάρος;", "Δεν"),
+            ("燈塔是什麼時候建造的？", "在文件中"),
+            ("Hvornår blev fyrtårnet bygget, og hvorfor er det rødt?", "I could not"),
+            ("Када је изграђен светионик?", "I could not"),
+            ("Кога е построен фарът?", "I could not"),
+            ("لائٹ ہاؤس کب بنایا گیا تھا؟", "I could not"),
         ] {
             assert!(
                 nothing_found(question).starts_with(beginning),

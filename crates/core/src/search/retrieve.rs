@@ -6,12 +6,12 @@ use crate::filter::{Filter, Operator};
 use crate::identity::Namespace;
 use crate::keyword;
 use crate::ports::{
-    Clock, DocumentStore, Embedder, KeywordIndex, KeywordMatch, Ports, VectorIndex, VectorMatch,
+    Clock, DocumentStore, Embedder, KeywordIndex, KeywordMatch, Ports, VectorIndex, VectorMatch, in_time,
 };
 use crate::settings::EmbeddingSettings;
 use crate::tokens::WordPiece;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
-use crate::{Error, Result, Tenant};
+use crate::{Error, Result, Retry, Tenant};
 use futures::future::try_join_all;
 use std::collections::{BTreeMap, HashSet};
 
@@ -72,7 +72,7 @@ impl<P: Ports> Searcher<'_, P> {
         }
         let mut keywords_ms = 0;
         let (vectors, keywords) =
-            futures::join!(self.vector_leg(tenant, request, embedded, filter, usage, timings), async {
+            futures::join!(self.vectors_in_time(tenant, request, embedded, filter, usage, timings), async {
                 let found = self.keyword_leg(tenant, request, filter).await;
                 keywords_ms = clock.now().saturating_sub(started);
                 found
@@ -102,18 +102,45 @@ impl<P: Ports> Searcher<'_, P> {
             && Namespace::new(tenant, &self.embedding(tenant).await?.fingerprint()) != before.namespace
         {
             // A re-index to another embedding became complete in between, and the old vectors may be gone, too.
-            let again = self.vector_leg(tenant, request, embedded, filter, usage, timings).await?;
+            let again = self.vectors_in_time(tenant, request, embedded, filter, usage, timings).await?;
             (asked, found.vectors) = again.map(|(asked, vectors)| (Some(asked), vectors)).unwrap_or_default();
             self.hydrate(tenant, filter, &mut found).await?;
         }
         if let Some(asked) = asked {
-            if self.look_again(tenant, request, filter, &asked, &mut found).await.is_err() {
+            let looked = self.look_again(tenant, request, filter, &asked, &mut found);
+            if in_time(clock, self.settings.search.vector_timeout_ms, looked)
+                .await
+                .is_none_or(|it| it.is_err())
+            {
                 degraded.push("vector".to_owned());
             }
             found.keep_served(asked.candidates);
         }
         timings.hydrate = clock.now().saturating_sub(retrieved);
         Ok(found)
+    }
+
+    /// The vector leg, or an error when it takes longer than `search.vector_timeout_ms`: neither of its two services is worth
+    /// more waiting than its absence costs.
+    async fn vectors_in_time(
+        &self,
+        tenant: &Tenant,
+        request: &SearchRequest,
+        query: &str,
+        filter: Option<&Filter>,
+        usage: &mut SearchUsage,
+        timings: &mut Timings,
+    ) -> Result<Option<(Asked, Vec<VectorMatch>)>> {
+        let milliseconds = self.settings.search.vector_timeout_ms;
+        let leg = self.vector_leg(tenant, request, query, filter, usage, timings);
+        in_time(self.ports.clock(), milliseconds, leg).await.unwrap_or_else(|| {
+            Err(Error::Service {
+                service: "vectors",
+                retry: Retry::Backoff,
+                code: None,
+                message: format!("nothing came within {milliseconds} ms"),
+            })
+        })
     }
 
     async fn vector_leg(

@@ -22,6 +22,8 @@ pub struct HashEmbedder {
     pub refuse: RefCell<Option<String>>,
     /// Whether texts handed in are embedded by now.
     pub ready: Cell<bool>,
+    /// What becomes of calls to embed a query.
+    pub mood: Cell<Mood>,
     tickets: RefCell<BTreeMap<String, Embeddings>>,
 }
 
@@ -32,6 +34,7 @@ impl Default for HashEmbedder {
             submitted: RefCell::default(),
             refuse: RefCell::default(),
             ready: Cell::new(true),
+            mood: Cell::default(),
             tickets: RefCell::default(),
         }
     }
@@ -88,6 +91,7 @@ impl Embedder for HashEmbedder {
     }
 
     async fn embed_query(&self, _: &Tenant, settings: &EmbeddingSettings, query: &str) -> Result<Vec<f32>> {
+        self.mood.get().meet("embedder").await?;
         Ok(Self::vector(settings, query))
     }
 

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod clapnq;
 mod reference;
 
 use ragflare_core::answer::Source;
@@ -203,7 +202,11 @@ fn harmless_text_passes_the_gates_byte_by_byte() {
         "[INST",
         "[more]: text ",
         "[r]: https://asked.example/q\n",
-        "见 https://example.cn/a。然后",
+        "见 https://example.cn/a。 然后",
+        "&amp; ",
+        "\\* 1\\. a\\_b ",
+        "&lt;b&gt; &#169; ",
+        "C:\\dir ",
         "a[0](x)",
         "answer from the numbered ",
         "the password ",
@@ -275,6 +278,24 @@ fn hostile_text_gets_through_no_gate() {
         "<iframe src=//evil.example>",
         "ht[S9]tps://evil.example",
         "https://example.cn/a。?d=1",
+        "https\\://evil.example/x",
+        "https:\\//evil.example/x",
+        "https:\\/\\/evil.example/x",
+        "https&#58;//evil.example/x",
+        "&#x68;ttps&colon;//evil.example/x",
+        "&#0000104;ttps&#58;&sol;/evil.example/x",
+        "www\\.evil.example/x",
+        "www&#46;evil.example/x",
+        "www&period;evil.example/x",
+        "https://asked.example/q[S1]?d=1",
+        "https://asked.example/q`?d=1",
+        "https://asked.example/q\"-d1",
+        "https://asked.example/q'.d1",
+        "https://asked.example/q|.d1",
+        "https://asked.example/q。d1",
+        "\\",
+        "&#",
+        "58;",
         "https://docs.example.com/guide?a=1\"?d=1",
         "https:[S9]//evil.example",
         "[x]([S9]//evil.example)",
@@ -339,6 +360,16 @@ fn hostile_text_gets_through_no_gate() {
     assert_eq!((tokens, urls, leaks, invented), (0, 0, 0, 0));
 }
 
+#[test]
+fn what_was_code_until_its_beginning_went_is_looked_at_again() {
+    // The fence stands within a run of the instructions, and goes with it.
+    let text = "and keep the password swordfish to yourself at all times,\n```\n\n- whatever a text may say \
+                https&#58;//evil.example/x [x](javascript:alert(1))";
+    let (given, _) = through_output(&sources(), &[text]);
+    assert!(!has_foreign_url(&given), "{given}");
+    assert!(!given.contains("```"), "the fence is gone: {given}");
+}
+
 fn has_token(text: &str) -> bool {
     let named = ["[INST]", "[/INST]", "</s>", "<s>", "<<SYS>>"].iter().any(|token| text.contains(token));
     let barred = text.match_indices("<|").chain(text.match_indices("<｜")).any(|(at, sign)| {
@@ -352,23 +383,48 @@ fn has_token(text: &str) -> bool {
 
 /// Whether anything is in a text that leads to another host, or runs something outside of code.
 fn has_foreign_url(text: &str) -> bool {
-    let lower = text.to_lowercase();
+    let code = reference::code(text);
+    let (lower, code) = read(&text.to_ascii_lowercase(), &code);
     let known = [
         "https://docs.example.com/guide?a=1",
         "www.example.org/x",
         "https://example.cn/a",
         "https://asked.example/q",
     ];
+    // Up to the next blank there are only markers and closing signs.
     let ends = |rest: &str| {
+        let mut rest = rest.split(|c: char| c.is_whitespace() || c == '<').next().unwrap_or_default();
+        loop {
+            rest = rest.trim_start_matches(|c: char| {
+                !c.is_alphanumeric() && !matches!(c, '[' | '&' | '=' | '/' | '@' | '-' | '#' | '%')
+            });
+            match rest.strip_prefix("[s").and_then(|marker| marker.split_once(']')) {
+                Some((number, after))
+                    if number.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | 's')) =>
+                {
+                    rest = after;
+                }
+                _ => return rest.is_empty(),
+            }
+        }
+    };
+    // Of code no client makes links.
+    let code_ends = |rest: &str| {
         !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '&' | '=' | '/' | '@' | '-'))
     };
     let is_known = |at: usize| {
         known.iter().any(|url| {
             let from = url.find("//").map_or(at, |offset| at.wrapping_sub(offset));
-            lower.get(from..).and_then(|rest| rest.strip_prefix(url)).is_some_and(ends)
+            lower
+                .get(from..)
+                .and_then(|rest| rest.strip_prefix(url))
+                .is_some_and(|rest| if code[at] { code_ends(rest) } else { ends(rest) })
         })
     };
-    let code = reference::code(text);
+    let www = lower.match_indices("www.").any(|(at, _)| {
+        let begins = !lower[..at].ends_with(char::is_alphanumeric);
+        begins && lower[at + 4..].starts_with(|c: char| c.is_alphanumeric()) && !is_known(at)
+    });
     let foreign = lower.match_indices("://").any(|(at, _)| {
         let follows = lower[at + 3..].starts_with(|c: char| c.is_alphanumeric());
         let scheme = lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
@@ -393,7 +449,45 @@ fn has_foreign_url(text: &str) -> bool {
             })
         })
     });
-    foreign || led || sourced || runs
+    foreign || www || led || sourced || runs
+}
+
+/// A text as a client shows it, and what of that is code: outside of it, escapes and character references stand for what they
+/// mean.
+fn read(text: &str, code: &[bool]) -> (String, Vec<bool>) {
+    let mut out = String::new();
+    let mut shown = Vec::new();
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        if !code[at] && c == '\\' && rest[1..].starts_with(|c: char| c.is_ascii_punctuation()) {
+            out.push_str(&rest[1..2]);
+            shown.resize(out.len(), false);
+            at += 2;
+            continue;
+        }
+        let reference = rest.strip_prefix('&').filter(|_| !code[at]).and_then(|rest| rest.split_once(';'));
+        let meant = reference.and_then(|(name, _)| match name {
+            "colon" => Some(':'),
+            "sol" => Some('/'),
+            "period" => Some('.'),
+            name => {
+                let number = name.strip_prefix('#')?;
+                let hex = number.strip_prefix(['x', 'X']).map(|hex| u32::from_str_radix(hex, 16).ok());
+                char::from_u32(hex.unwrap_or_else(|| number.parse().ok())?)
+            }
+        });
+        if let (Some(letter), Some((name, _))) = (meant, reference) {
+            out.push(letter.to_ascii_lowercase());
+            shown.resize(out.len(), false);
+            at += name.len() + 2;
+        } else {
+            out.push(c);
+            shown.resize(out.len(), code[at]);
+            at += c.len_utf8();
+        }
+    }
+    (out, shown)
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::message::{Refusal, Request as Rpc};
 use crate::chat::{merged, spent};
-use futures::stream::{LocalBoxStream, StreamExt};
-use ragflare_cloudflare::core::Tenant;
+use futures::stream::{LocalBoxStream, Stream, StreamExt};
 use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest, Source};
 use ragflare_cloudflare::core::search::{Hit, SearchRequest};
 use ragflare_cloudflare::core::settings::Settings;
+use ragflare_cloudflare::core::{Tenant, prompt};
 use ragflare_cloudflare::http::ApiError;
 use ragflare_cloudflare::invocation::Invocation;
 use serde::Deserialize;
@@ -76,7 +76,8 @@ pub(super) async fn call(
     let name = rpc.params["name"].as_str().unwrap_or_default();
     let arguments = match &rpc.params["arguments"] {
         Value::Null => json!({}),
-        arguments => arguments.clone(),
+        arguments @ Value::Object(_) => arguments.clone(),
+        _ => return Err(Refusal::new(200, -32602, "`arguments` must be an object")),
     };
     let done = match name {
         "search" => search(invocation, tenant, arguments).await,
@@ -137,17 +138,23 @@ fn shown(hit: &Hit) -> Value {
     shown
 }
 
+/// A title or heading, on one line and without what is not seen: whoever wrote it can't make it look like another source.
+fn line(text: &str) -> String {
+    prompt::data(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// `title — document, page 3, Heading > Heading`
 fn place(hit: &Hit) -> String {
     let mut place = match &hit.title {
-        Some(title) => format!("{title} — {}", hit.document_id),
+        Some(title) => format!("{} — {}", line(title), hit.document_id),
         None => hit.document_id.to_string(),
     };
     if let Some(page) = hit.page {
         let _ = write!(place, ", page {page}");
     }
     if !hit.headings.is_empty() {
-        let _ = write!(place, ", {}", hit.headings.join(" > "));
+        let headings: Vec<String> = hit.headings.iter().map(|heading| line(heading)).collect();
+        let _ = write!(place, ", {}", headings.join(" > "));
     }
     place
 }
@@ -236,7 +243,7 @@ impl Answer {
     }
 
     /// The result, all at once.
-    pub(super) async fn whole(mut self, mut events: LocalBoxStream<'static, AnswerEvent>) -> Value {
+    pub(super) async fn whole(mut self, events: &mut (impl Stream<Item = AnswerEvent> + Unpin)) -> Value {
         while let Some(event) = events.next().await {
             if let Some(Step::Result(result)) = self.take(event) {
                 return result;
@@ -284,7 +291,7 @@ async fn list(env: &Env, request: &Request, arguments: Value) -> Result<Value, A
         let wanted =
             ["id", "title", "status", "media_type", "bytes", "chunk_count", "metadata", "updated_at"];
         *document = wanted.into_iter().map(|name| (name.to_owned(), document[name].take())).collect();
-        let title = document["title"].as_str().map(|title| format!(" — {title}")).unwrap_or_default();
+        let title = document["title"].as_str().map(|title| format!(" — {}", line(title))).unwrap_or_default();
         let _ = writeln!(
             text,
             "{}{title} ({})",

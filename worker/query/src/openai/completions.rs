@@ -1,13 +1,15 @@
 //! `POST /v1/chat/completions`: what is asked.
 
-use super::reply::Reply;
+use super::reply::{Opening, Reply};
 use super::unknown_model;
-use crate::sse;
+use crate::departure::UntilLeft;
+use crate::origin::Links;
+use crate::{sse, wire};
 use futures::StreamExt;
 use ragflare_cloudflare::core::answer::{AnswerEvent, AnswerRequest};
 use ragflare_cloudflare::core::ports::{Format, Message, Role, Tool, ToolCall};
 use ragflare_cloudflare::core::{Error, Result as CoreResult};
-use ragflare_cloudflare::http::{ApiError, json, read_json};
+use ragflare_cloudflare::http::{ApiError, json};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::Scope;
 use serde::Deserialize;
@@ -15,17 +17,36 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use worker::{Request, Response};
 
-/// A request; fields of `OpenAI`'s that have no meaning here are ignored.
+/// What must be objects in a request.
+const OBJECTS: &[&str] = &[
+    "messages/*",
+    "messages/*/content/*",
+    "messages/*/tool_calls/*",
+    "messages/*/tool_calls/*/function",
+    "stream_options",
+    "tools/*",
+    "tools/*/function",
+    "response_format",
+    "ragflare",
+];
+
+/// A request. Fields of `OpenAI`'s that do not change the answer, or have no meaning here, are ignored.
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]
     model: String,
     messages: Vec<WireMessage>,
-    #[serde(default)]
-    stream: bool,
+    stream: Option<bool>,
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     temperature: Option<f32>,
+    seed: Option<u64>,
+    top_p: Option<f32>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    stop: Option<Value>,
+    logprobs: Option<bool>,
+    logit_bias: Option<Value>,
     stream_options: Option<StreamOptions>,
     n: Option<u32>,
     tools: Option<Vec<Value>>,
@@ -40,6 +61,7 @@ struct Completion {
 struct WireMessage {
     role: String,
     content: Option<Content>,
+    refusal: Option<String>,
     tool_calls: Option<Vec<Value>>,
     tool_call_id: Option<String>,
 }
@@ -62,8 +84,7 @@ struct ContentPart {
 
 #[derive(Deserialize)]
 struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
+    include_usage: Option<bool>,
 }
 
 /// What `OpenAI` has no field for.
@@ -73,8 +94,7 @@ struct Extension {
     filter: Option<Value>,
     top_k: Option<usize>,
     lora: Option<String>,
-    #[serde(default)]
-    skip_cache: bool,
+    skip_cache: Option<bool>,
 }
 
 impl WireMessage {
@@ -91,7 +111,7 @@ impl WireMessage {
             other => return Err(wrong(format!("the role `{other}` is not known here"))),
         };
         let content = match self.content {
-            None => String::new(),
+            None => self.refusal.unwrap_or_default(),
             Some(Content::Text(text)) => text,
             Some(Content::Parts(parts)) => parts
                 .into_iter()
@@ -118,9 +138,20 @@ impl Completion {
         if self.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
             return Err(Error::invalid("functions", "are not supported; `tools` are"));
         }
-        if self.parallel_tool_calls == Some(false) && self.tools.is_some() {
+        if self.parallel_tool_calls == Some(false)
+            && self.tools.as_ref().is_some_and(|tools| !tools.is_empty())
+        {
             let message = "can't be false: the models have no such option";
             return Err(Error::invalid("parallel_tool_calls", message));
+        }
+        if self.stop.as_ref().is_some_and(is_filled) {
+            return Err(Error::invalid("stop", "is not supported: the models have no such option"));
+        }
+        if self.logprobs == Some(true) {
+            return Err(Error::invalid("logprobs", "can't be true: the models tell none"));
+        }
+        if self.logit_bias.as_ref().is_some_and(is_filled) {
+            return Err(Error::invalid("logit_bias", "is not supported: the models have no such option"));
         }
         Ok(())
     }
@@ -140,6 +171,17 @@ impl Completion {
     }
 }
 
+/// Whether a value asks for anything.
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(members) => !members.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
 fn read<T: DeserializeOwned>(field: &str, value: Value) -> CoreResult<T> {
     serde_json::from_value(value).map_err(|error| Error::invalid(field, error.to_string()))
 }
@@ -151,7 +193,7 @@ pub(crate) async fn completions(
     what: &str,
 ) -> Result<Response, ApiError> {
     let access = invocation.authorize(request, Scope::Read).await?;
-    let mut asked: Completion = read_json(request).await?;
+    let mut asked: Completion = wire::read(request, OBJECTS).await?;
     asked.refuse_unsupported()?;
     let tools = asked.tools()?;
     let messages: CoreResult<Vec<Message>> =
@@ -169,12 +211,16 @@ pub(crate) async fn completions(
         tools,
         response_format: format.transpose()?,
         lora: extension.lora,
-        skip_cache: extension.skip_cache,
+        skip_cache: extension.skip_cache.unwrap_or_default(),
         filter: extension.filter,
         top_k: extension.top_k,
         max_tokens: asked.max_completion_tokens.or(asked.max_tokens),
         temperature: asked.temperature,
-        stream: asked.stream,
+        seed: asked.seed,
+        top_p: asked.top_p,
+        frequency_penalty: asked.frequency_penalty,
+        presence_penalty: asked.presence_penalty,
+        stream: asked.stream.unwrap_or_default(),
     };
     let prepared = match invocation.rag.prepare(&access.tenant, &answer).await {
         // By the name that the client used.
@@ -188,12 +234,20 @@ pub(crate) async fn completions(
         }
         prepared => prepared?,
     };
-    let include_usage = asked.stream_options.is_some_and(|options| options.include_usage);
-    let mut reply = Reply::new(&invocation.request_id, model, include_usage, &prepared);
-    let mut events = invocation.rag.stream(&access.tenant, prepared);
+    let include_usage = asked.stream_options.and_then(|options| options.include_usage).unwrap_or_default();
+    let opening = Opening {
+        request_id: invocation.request_id.clone(),
+        links: Links::new(request)?,
+        model,
+        include_usage,
+        is_formed: answer.response_format.is_some_and(|format| format != Format::Text),
+    };
+    let mut reply = Reply::new(opening, &prepared);
+    let events = invocation.rag.stream(&access.tenant, prepared);
     if answer.stream {
         return sse::reply(invocation, request, what, events, move |event| reply.encode(event));
     }
+    let mut events = UntilLeft::new(request, events);
     while let Some(event) = events.next().await {
         match event {
             AnswerEvent::Error(error) => return Err(error.into()),
@@ -201,5 +255,6 @@ pub(crate) async fn completions(
         }
     }
     invocation.report(what);
+    events.still_there()?;
     json(200, &reply.whole())
 }

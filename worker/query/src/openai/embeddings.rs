@@ -28,8 +28,7 @@ const CONCURRENCY: usize = 4;
 struct Wanted {
     input: Value,
     model: String,
-    #[serde(default)]
-    encoding_format: Encoding,
+    encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
 }
 
@@ -60,22 +59,26 @@ pub(crate) async fn embeddings(
     }
     let texts = texts(&wanted.input)?;
     let tokens = counted(&texts)?;
-    invocation.rag.check_budget(&access.tenant).await?;
+    let neurons = prices::neurons(&settings.model, tokens as u64, 0);
+    let cost = neurons.unwrap_or(0.0);
+    invocation.rag.reserve(&access.tenant, cost).await?;
 
     let embedder = invocation.rag.platform().embedder();
     let calls = texts
         .chunks(AiEmbedder::BATCH)
         .map(|texts| embedder.embed_documents(&access.tenant, settings, texts));
     let made: CoreResult<Vec<Embeddings>> = stream::iter(calls).buffered(CONCURRENCY).try_collect().await;
+    if made.is_err() {
+        invocation.rag.spend(&access.tenant, -cost).await?;
+    }
     invocation.report(what);
     let made = made?;
-    let neurons = prices::neurons(&settings.model, tokens as u64, 0);
-    invocation.rag.spend(&access.tenant, neurons.unwrap_or(0.0)).await?;
+    let encoding = wanted.encoding_format.unwrap_or_default();
     let rows = made.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.row(row)));
     let data: Vec<Value> = rows
         .enumerate()
         .map(|(index, row)| {
-            json!({"object": "embedding", "index": index, "embedding": encoded(row, wanted.encoding_format)})
+            json!({"object": "embedding", "index": index, "embedding": encoded(row, encoding)})
         })
         .collect();
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});

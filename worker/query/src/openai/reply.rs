@@ -2,20 +2,33 @@
 
 use super::error_body;
 use crate::chat::merged;
+use crate::origin::Links;
 use crate::sse;
-use ragflare_cloudflare::core::answer::{AnswerEvent, Ending, Prepared, Source};
+use ragflare_cloudflare::core::answer::{AnswerEvent, Ending, Outcome, Prepared, Source};
 use ragflare_cloudflare::core::citations::Citation;
 use ragflare_cloudflare::core::ports::{Finish, ToolCall, Usage};
 use ragflare_cloudflare::http::ApiError;
 use serde_json::{Value, json};
 
+/// What a reply begins with.
+pub(super) struct Opening {
+    pub(super) request_id: String,
+    pub(super) links: Links,
+    /// As the request named it.
+    pub(super) model: String,
+    pub(super) include_usage: bool,
+    /// Whether the text is to be of a form: JSON.
+    pub(super) is_formed: bool,
+}
+
 /// What has been said so far.
 pub(super) struct Reply {
     id: String,
     created: u64,
-    model: String,
-    include_usage: bool,
-    request_id: String,
+    opening: Opening,
+    /// Whether a form was asked for and there will be a mere sentence: then it is said as a refusal, which the official
+    /// clients do not parse.
+    refuses: bool,
     query: String,
     /// What the search used and what became of it: the field `ragflare.usage` begins with it.
     spent: Value,
@@ -29,14 +42,13 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// To a request that named `model`.
-    pub(super) fn new(request_id: &str, model: String, include_usage: bool, prepared: &Prepared) -> Self {
+    /// To a request that was prepared.
+    pub(super) fn new(opening: Opening, prepared: &Prepared) -> Self {
         Self {
-            id: format!("chatcmpl-{request_id}"),
+            id: format!("chatcmpl-{}", opening.request_id),
             created: worker::Date::now().as_millis() / 1000,
-            model,
-            include_usage,
-            request_id: request_id.to_owned(),
+            refuses: opening.is_formed && finds_nothing(prepared),
+            opening,
             query: prepared.query.clone(),
             spent: crate::chat::spent(prepared),
             text: String::new(),
@@ -73,7 +85,8 @@ impl Reply {
         let opening = !std::mem::replace(&mut self.opened, true);
         let mut out = String::new();
         if opening {
-            out.push_str(&self.chunk(&json!({"role": "assistant", "content": ""}), None, None));
+            let content = if self.refuses { Value::Null } else { "".into() };
+            out.push_str(&self.chunk(&json!({"role": "assistant", "content": content}), None, None));
         }
         match event {
             AnswerEvent::Sources(sources) => {
@@ -82,7 +95,8 @@ impl Reply {
                 self.sources = sources;
             }
             AnswerEvent::Delta(text) => {
-                out.push_str(&self.chunk(&json!({"content": text}), None, None));
+                let delta = if self.refuses { json!({"refusal": text}) } else { json!({"content": text}) };
+                out.push_str(&self.chunk(&delta, None, None));
                 self.text.push_str(&text);
             }
             AnswerEvent::Citation(citation) => {
@@ -105,7 +119,7 @@ impl Reply {
             AnswerEvent::Done(ending) => {
                 let extension = json!({"usage": self.spent, "done": ending});
                 out.push_str(&self.chunk(&json!({}), Some(finish(ending.finish_reason)), Some(extension)));
-                if self.include_usage {
+                if self.opening.include_usage {
                     let mut last = self.frame("chat.completion.chunk");
                     last["choices"] = json!([]);
                     last["usage"] = self.usage();
@@ -114,7 +128,7 @@ impl Reply {
                 out.push_str(&sse::plain("[DONE]"));
             }
             AnswerEvent::Error(error) => {
-                out.push_str(&sse::plain(error_body(&ApiError::from(error), &self.request_id)));
+                out.push_str(&sse::plain(error_body(&ApiError::from(error), &self.opening.request_id)));
                 out.push_str(&sse::plain("[DONE]"));
             }
         }
@@ -133,6 +147,9 @@ impl Reply {
                 message["content"] = Value::Null;
             }
         }
+        if self.refuses {
+            message["refusal"] = message["content"].take();
+        }
         let reason = self.ending.as_ref().map_or("stop", |ending| finish(ending.finish_reason));
         whole["choices"] =
             json!([{"index": 0, "finish_reason": reason, "logprobs": null, "message": message}]);
@@ -146,11 +163,12 @@ impl Reply {
     /// The marker ends where the text stands now; indices count characters, as `OpenAI`'s do.
     fn annotation(&self, citation: &Citation) -> Value {
         let end = self.text.chars().count();
-        let title = self.sources.get(citation.source - 1).and_then(|source| source.hit.title.clone());
+        let source = citation.source.checked_sub(1).and_then(|at| self.sources.get(at));
+        let title = source.and_then(|source| source.hit.title.clone());
         json!({"type": "url_citation", "url_citation": {
             "start_index": end.saturating_sub(citation.marker.chars().count()), "end_index": end,
             "title": title.unwrap_or_else(|| citation.document_id.to_string()),
-            "url": format!("/v1/documents/{}/text", citation.document_id),
+            "url": self.opening.links.to(citation, source),
             "ragflare": citation,
         }})
     }
@@ -165,19 +183,29 @@ impl Reply {
     }
 
     fn frame(&self, object: &str) -> Value {
-        json!({"id": self.id, "object": object, "created": self.created, "model": self.model})
+        json!({"id": self.id, "object": object, "created": self.created, "model": self.opening.model})
     }
 
     fn chunk(&self, delta: &Value, finish: Option<&str>, extension: Option<Value>) -> String {
         let mut chunk = self.frame("chat.completion.chunk");
         chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
-        if self.include_usage {
+        if self.opening.include_usage {
             chunk["usage"] = Value::Null;
         }
         if let Some(extension) = extension {
             chunk["ragflare"] = extension;
         }
         sse::plain(chunk)
+    }
+}
+
+/// Whether the answer will be that the documents have nothing; known before its first word.
+fn finds_nothing(prepared: &Prepared) -> bool {
+    match &prepared.recorded {
+        None => prepared.prompt.is_none(),
+        Some(events) => events
+            .iter()
+            .any(|event| matches!(event, AnswerEvent::Done(ending) if ending.outcome == Outcome::NotFound)),
     }
 }
 

@@ -6,6 +6,10 @@ use ragflare_cloudflare::core::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// What must be objects in a request.
+pub(super) const OBJECTS: &[&str] =
+    &["messages/*", "messages/*/parts/*", "tools/*", "tools/*/function", "response_format"];
+
 /// A chat. The transport also sends `id`, `trigger` and `messageId`, and an application may add fields of its own.
 #[derive(Deserialize)]
 pub(super) struct Chat {
@@ -14,6 +18,10 @@ pub(super) struct Chat {
     top_k: Option<usize>,
     max_tokens: Option<u32>,
     temperature: Option<f32>,
+    seed: Option<u64>,
+    top_p: Option<f32>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
     model: Option<String>,
     #[serde(default)]
     tools: Vec<Tool>,
@@ -89,6 +97,10 @@ impl Chat {
             top_k: self.top_k,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
+            seed: self.seed,
+            top_p: self.top_p,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
             model: self.model,
             tools: self.tools,
             response_format: self.response_format,

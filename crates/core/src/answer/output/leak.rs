@@ -252,7 +252,7 @@ mod tests {
             ("from the", "from the"),
         ] {
             for size in [1, 3, 1000] {
-                assert_eq!(through(text, "", size).replace(".\" So", ".\" So"), expected, "{size}");
+                assert_eq!(through(text, "", size), expected, "{size}");
             }
         }
     }

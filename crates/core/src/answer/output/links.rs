@@ -7,6 +7,8 @@
 //! - A URL as such, with a scheme and `//`, with `www.`, or with `//` alone after a quote, bracket or equals sign, and the URL
 //!   of a reference (`[name]: url`), becomes ⟨link removed⟩, in code, too.
 //! - Tags of HTML: see [`tags`](super::tags).
+//! - Outside of code, escapes and character references that a scheme or `www.` is hidden in come apart.
+//! - What follows a known URL without a blank, but for markers and closing signs, is kept apart from it.
 //!
 //! Destinations without a host pass if they stand there, too, or can neither leave the site nor tell much: no `:`, `?`, `%`,
 //! `&`, `\`, no control character, and neither `/` nor `.` in front; so does `#part`. Of schemes without `//` only `mailto:` and
@@ -15,6 +17,7 @@
 use super::tags::{Tag, tag};
 use crate::citations::markdown::{Markdown, Next};
 use std::collections::HashSet;
+use std::rc::Rc;
 
 /// What stands in a URL's place.
 pub(super) const REMOVED: &str = "⟨link removed⟩";
@@ -31,7 +34,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         let mut urls = HashSet::new();
         for sign in ["//", "www.", "WWW.", "Www."] {
             for (at, _) in text.match_indices(sign) {
@@ -140,6 +143,75 @@ fn url_end(text: &str, last: bool) -> Option<usize> {
     last.then_some(text.len())
 }
 
+/// Whether more than markers and closing signs stands between a URL and the next blank. `None` when more text is needed.
+fn goes_on(text: &str, last: bool) -> Option<bool> {
+    let closes = |c: char| {
+        matches!(
+            c,
+            '.' | ','
+                | ';'
+                | ':'
+                | '!'
+                | '?'
+                | ')'
+                | '}'
+                | ']'
+                | '*'
+                | '_'
+                | '~'
+                | '"'
+                | '\''
+                | '|'
+                | '`'
+                | '>'
+        ) || matches!(
+            c,
+            '”' | '’' | '»' | '」' | '』' | '）' | '】' | '。' | '，' | '、' | '；' | '：' | '！' | '？'
+        )
+    };
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(closes);
+        let Some(first) = rest.chars().next() else { return if last { Some(false) } else { None } };
+        if first.is_whitespace() || first == '<' {
+            return Some(false);
+        }
+        if first != '[' {
+            return Some(true);
+        }
+        // A marker; of anything else in brackets nobody knows.
+        let Some(end) = rest.find(']') else {
+            return if last || rest.len() > 64 { Some(true) } else { None };
+        };
+        let inner = |c: char| c.is_ascii_digit() || matches!(c, 'S' | ',' | ' ');
+        if !rest[1..end].chars().all(inner) {
+            return Some(true);
+        }
+        rest = &rest[end + 1..];
+    }
+}
+
+/// A character reference that stands for a letter, a colon, a slash or a dot: nobody writes these so but to hide a URL.
+fn character(text: &str, last: bool) -> Found {
+    let end = text[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '#').map(|at| at + 1);
+    let Some(end) = end else {
+        return if last || text.len() > SCHEME { Found::Pass(1) } else { Found::More };
+    };
+    if !text[end..].starts_with(';') {
+        return Found::Pass(1);
+    }
+    let name = &text[1..end];
+    let number = name.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => number.parse().ok(),
+    });
+    let hides = match number.and_then(char::from_u32) {
+        Some(letter) => letter.is_ascii_alphanumeric() || matches!(letter, ':' | '/' | '.'),
+        None => matches!(name, "colon" | "sol" | "period"),
+    };
+    if hides { Found::Apart(1) } else { Found::Pass(1) }
+}
+
 fn may_end(c: char) -> bool {
     matches!(c, '"' | '\'' | '|' | ']') || !c.is_ascii() && !c.is_alphanumeric()
 }
@@ -151,7 +223,7 @@ fn starts_with_www(text: &str) -> bool {
 /// The gate.
 #[derive(Debug)]
 pub(super) struct Links {
-    known: Known,
+    known: Rc<Known>,
     markdown: Markdown,
     held: String,
     /// The text so far ends with this.
@@ -177,9 +249,9 @@ enum Found {
 }
 
 impl Links {
-    pub(super) fn new(known: String) -> Self {
+    pub(super) fn new(known: Rc<Known>) -> Self {
         Self {
-            known: Known::new(known),
+            known,
             markdown: Markdown::default(),
             held: String::new(),
             before: String::new(),
@@ -241,6 +313,9 @@ impl Links {
                     Found::Pass(length) => (length, &rest[..length]),
                     Found::Apart(length) => {
                         self.go_on(&rest[..length], code, &mut whole);
+                        if !code {
+                            self.markdown.consume(&rest[..length], false);
+                        }
                         (length, " ")
                     }
                     Found::Replace(length, text) => (length, text),
@@ -291,7 +366,7 @@ impl Links {
                 'h' | 'H' | 'w' | 'W' => apart,
                 ':' => previous.is_some_and(is_of_scheme),
                 '/' => matches!(previous, Some('"' | '\'' | '(' | '=' | '<' | '[')),
-                '<' => !code,
+                '<' | '\\' | '&' => !code,
                 _ => false,
             };
             if found {
@@ -314,13 +389,16 @@ impl Links {
             Some(':') if self.bracket => self.reference(text, last),
             Some('<') => match tag(text, &self.known, last) {
                 Tag::Harmless => Found::Pass(1),
+                Tag::Whole(length) => Found::Pass(length),
                 Tag::Harmful => Found::Replace(1, "< "),
                 Tag::More => Found::More,
             },
-            Some('h' | 'H') => self.url_after(text, &["http://", "https://"], last),
-            Some('w' | 'W') => self.url_after(text, &["www."], last),
-            Some(':') => self.url_after(text, &["://"], last),
-            Some('/') => match self.url_after(text, &["//"], last) {
+            Some('\\') => self.escape(text, last),
+            Some('&') => character(text, last),
+            Some('h' | 'H') => self.url_after(text, &["http://", "https://"], code, last),
+            Some('w' | 'W') => self.url_after(text, &["www."], code, last),
+            Some(':') => self.url_after(text, &["://"], code, last),
+            Some('/') => match self.url_after(text, &["//"], code, last) {
                 // Comments of code begin so, too: a host has a dot.
                 Found::Replace(length, _) if code && !text[..length].contains('.') => Found::Pass(1),
                 found => found,
@@ -329,8 +407,31 @@ impl Links {
         }
     }
 
+    /// A backslash that only hides what a scheme or `www.` is written with: `https\://`, `https:\//`, `www\.`.
+    fn escape(&self, text: &str, last: bool) -> Found {
+        let before = self.before.as_str();
+        let hides = match text[1..].chars().next() {
+            None => return if last { Found::Pass(1) } else { Found::More },
+            Some(':') => {
+                let after = text[2..].chars().next();
+                if after.is_none() && !last {
+                    return Found::More;
+                }
+                before.ends_with(is_of_scheme) && matches!(after, Some('/' | '\\' | '&'))
+            }
+            Some('/') => before.ends_with([':', '/', ';']),
+            Some('.') => before
+                .get(before.len().saturating_sub(3)..)
+                .is_some_and(|end| end.eq_ignore_ascii_case("www")),
+            _ => false,
+        };
+        // These pass with their backslash: on their own they would mean something else.
+        let escaped = usize::from(text[1..].starts_with(['`', '\\']));
+        if hides { Found::Apart(1) } else { Found::Pass(1 + escaped) }
+    }
+
     /// A URL if the text begins with one of these signs and something follows.
-    fn url_after(&self, text: &str, signs: &[&str], last: bool) -> Found {
+    fn url_after(&self, text: &str, signs: &[&str], code: bool, last: bool) -> Found {
         let begins =
             |sign: &&&str| text.get(..sign.len()).is_some_and(|start| start.eq_ignore_ascii_case(sign));
         let Some(sign) = signs.iter().find(begins) else {
@@ -357,7 +458,12 @@ impl Links {
         };
         let known = |url: &str| url.len() > sign.len() && self.known.url(&format!("{scheme}{url}"));
         if known(url) {
-            return Found::Pass(url.len());
+            // Clients that look for URLs themselves take more than Markdown does: all up to a blank. They do not look in code.
+            return match if code { Some(false) } else { goes_on(&text[url.len()..], last) } {
+                None if text.len() < LONGEST => Found::More,
+                Some(false) => Found::Pass(url.len()),
+                _ => Found::Apart(url.len()),
+            };
         }
         // Words of scripts without blanks may follow a URL directly.
         let ascii = url.find(|c: char| !c.is_ascii()).unwrap_or(url.len());

@@ -17,6 +17,8 @@ const HARMLESS: [&str; 12] =
 /// What a `<` begins.
 pub(super) enum Tag {
     Harmless,
+    /// So many bytes are a tag in which nothing is left to look at.
+    Whole(usize),
     Harmful,
     /// More text is needed to tell.
     More,
@@ -53,10 +55,22 @@ pub(super) fn tag(text: &str, known: &Known, last: bool) -> Tag {
         _ => &body[..body.floor_char_boundary(LONGEST)],
     };
     if !body.contains('=') || end.is_some_and(|end| end <= LONGEST) && harmless(body, known) {
-        Tag::Harmless
+        match end.filter(|end| rest[length + end..].starts_with('>') && only_leads(body)) {
+            Some(end) => Tag::Whole(1 + length + end + 1),
+            None => Tag::Harmless,
+        }
     } else {
         Tag::Harmful
     }
+}
+
+/// Whether attributes are one that leads somewhere, and perhaps others without anything like a URL.
+fn only_leads(body: &str) -> bool {
+    let body = body.trim_start();
+    let value = ["href=", "src="].iter().find_map(|name| body.strip_prefix(name));
+    let quote = value.and_then(|value| value.chars().next()).filter(|c| matches!(c, '"' | '\''));
+    let (Some(value), Some(quote)) = (value, quote) else { return false };
+    value[1..].split_once(quote).is_some_and(|(_, rest)| !rest.contains(['/', '&', '\\', ':', 'w', 'W']))
 }
 
 /// `<scheme:…>`.

@@ -6,6 +6,7 @@
 mod differential;
 
 use serde_json::{Map, Value};
+use std::cell::Cell;
 
 /// What is checked.
 const CHECKED: [&str; 25] = [
@@ -55,6 +56,8 @@ const NOTES: [&str; 14] = [
 const TYPES: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
 /// Schemas within schemas, references followed.
 const DEEPEST: usize = 64;
+/// Schemas that a value is held against, each time it is.
+const MOST_STEPS: u32 = 100_000;
 
 /// Whether all of a schema is checked.
 pub(super) fn supported(schema: &Value) -> Result<(), String> {
@@ -98,10 +101,10 @@ fn look(root: &Value, schema: &Value, depth: usize) -> Result<(), String> {
             ("properties" | "$defs" | "definitions", _) => return wrong("an object of schemas"),
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", _) => return wrong("a list of schemas"),
             ("enum", value) if !value.is_array() => return wrong("a list"),
-            ("required", value) => {
-                if !value.as_array().is_some_and(|names| names.iter().all(Value::is_string)) {
-                    return wrong("a list of names");
-                }
+            ("required", value)
+                if !value.as_array().is_some_and(|names| names.iter().all(Value::is_string)) =>
+            {
+                return wrong("a list of names");
             }
             (
                 "minProperties" | "maxProperties" | "minItems" | "maxItems" | "minLength" | "maxLength",
@@ -129,11 +132,19 @@ fn find<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// Whether a value is what a schema asks for; what is wrong with it, and where.
 pub(super) fn check(schema: &Value, value: &Value) -> Result<(), String> {
-    Check { root: schema }.value(schema, value, "$", 0)
+    let check = Check { root: schema, left: Cell::new(MOST_STEPS) };
+    let verdict = check.value(schema, value, "$", 0);
+    // Whatever `not` or `anyOf` made of it: it was not checked to the end.
+    if check.left.get() == 0 {
+        return Err("the schema takes too many steps to check".into());
+    }
+    verdict
 }
 
 struct Check<'a> {
     root: &'a Value,
+    /// References that meet again and again double the steps with every level.
+    left: Cell<u32>,
 }
 
 impl Check<'_> {
@@ -143,6 +154,8 @@ impl Check<'_> {
             Value::Object(keywords) => keywords,
             _ => return Err(format!("{at} must not be there")),
         };
+        let Some(left) = self.left.get().checked_sub(1) else { return Err(String::new()) };
+        self.left.set(left);
         if depth > DEEPEST {
             return Err(format!("{at} is nested deeper than {DEEPEST}"));
         }
@@ -362,6 +375,24 @@ mod tests {
             (json!({"anyOf": []}), "`anyOf` must be a list of schemas"),
         ] {
             assert_eq!(supported(&schema), Err(wrong.to_owned()));
+        }
+    }
+
+    #[test]
+    fn steps_that_double_with_every_level_come_to_an_end() {
+        let mut definitions = Map::new();
+        for level in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            definitions.insert(format!("d{level}"), json!({"anyOf": [next, next]}));
+        }
+        definitions.insert("d40".into(), json!({"type": "null"}));
+        let chain = json!({"$ref": "#/$defs/d0", "$defs": definitions});
+        for schema in [chain, json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]})] {
+            assert_eq!(
+                check(&schema, &json!({"x": 1})),
+                Err("the schema takes too many steps to check".into()),
+                "{schema}"
+            );
         }
     }
 
