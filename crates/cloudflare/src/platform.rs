@@ -1,6 +1,7 @@
 //! All ports over the bindings of one worker.
 
 use crate::ai::{Ai, ExternalChat};
+use crate::convert::ServiceConverter;
 use crate::d1::{D1Documents, D1Keywords, Database};
 use crate::ledger::Ledger;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
@@ -30,6 +31,8 @@ pub struct Bindings<'a> {
     pub database: &'a str,
     /// The R2 bucket for originals.
     pub bucket: &'a str,
+    /// The worker that reads PDF, Office and the like; without it only UTF-8 text, Markdown and code are read.
+    pub converter: &'a str,
     /// The queue for jobs; a worker that processes documents at once needs none.
     pub queue: &'a str,
 }
@@ -42,6 +45,7 @@ impl Default for Bindings<'_> {
             more_vectorize: &["VECTORIZE_2"],
             database: "DB",
             bucket: "BUCKET",
+            converter: "CONVERT",
             queue: "QUEUE",
         }
     }
@@ -71,6 +75,7 @@ pub struct Platform {
     generator: AiGenerator,
     documents: D1Documents,
     objects: R2Objects,
+    converter: ServiceConverter,
     jobs: CloudflareQueue,
     clock: PlatformClock,
     ai: Ai,
@@ -114,6 +119,7 @@ impl Platform {
             generator,
             documents: D1Documents::new(database.clone()),
             objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
+            converter: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
             ai,
@@ -150,6 +156,7 @@ impl Ports for Platform {
     type Generator = AiGenerator;
     type Documents = D1Documents;
     type Objects = R2Objects;
+    type Converter = ServiceConverter;
     type Jobs = CloudflareQueue;
     type Clock = PlatformClock;
 
@@ -173,6 +180,9 @@ impl Ports for Platform {
     }
     fn objects(&self) -> &R2Objects {
         &self.objects
+    }
+    fn converter(&self) -> &ServiceConverter {
+        &self.converter
     }
     fn jobs(&self) -> &CloudflareQueue {
         &self.jobs

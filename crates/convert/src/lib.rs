@@ -1,10 +1,10 @@
 //! Files of common formats as text: Markdown where the format has structure, with a map back to its pages.
 //!
 //! ```
-//! use ragflare_convert::{Limits, convert, kind};
+//! use ragflare_convert::{Limits, convert, detect};
 //!
 //! let bytes = b"name,age\nAda,36\n";
-//! let kind = kind::detect(Some("text/csv"), "people.csv", bytes)?;
+//! let kind = detect("text/csv", "people.csv", bytes)?;
 //! let converted = convert(bytes, kind, &Limits::default())?;
 //! assert_eq!(converted.text, "| name | age |\n| --- | --- |\n| Ada | 36 |\n");
 //! # Ok::<(), ragflare_convert::Refusal>(())
@@ -17,7 +17,6 @@ mod csv;
 mod data;
 mod feed;
 mod html;
-pub mod kind;
 mod mail;
 mod markdown;
 mod notebook;
@@ -29,8 +28,12 @@ mod subtitles;
 mod text;
 mod tree;
 
-pub use kind::Kind;
+pub use ragflare_core::kind::Kind;
+use ragflare_core::kind::{self, Detected};
 pub use text::decode;
+
+/// Bytes that a kind is told by.
+const HEAD: usize = 64 * 1024;
 
 /// What a file may unfold to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,30 @@ impl Refusal {
 
     pub(crate) fn too_many_nodes(limits: &Limits) -> Self {
         Self::TooLarge { what: "elements", allowed: limits.nodes as u64 }
+    }
+}
+
+/// What a file is, by the rule of [`ragflare_core::kind`]; of archives, by what is in them.
+///
+/// # Errors
+/// [`Refusal::Unsupported`], [`Refusal::Broken`], [`Refusal::Encrypted`], [`Refusal::NoText`] for an empty file.
+pub fn detect(media_type: &str, name: &str, bytes: &[u8]) -> Result<Kind, Refusal> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::NoText("the file is empty".into()));
+    }
+    match kind::detect(media_type, name, &bytes[..bytes.len().min(HEAD)]) {
+        Detected::Kind(kind) => Ok(kind),
+        Detected::Zip => package::kind(bytes),
+        Detected::Compound => package::ole_kind(bytes),
+        Detected::Unknown if text::is_text(bytes) => Ok(kind::guessed(decode(bytes)?.as_bytes())),
+        Detected::Unknown => {
+            let essence = kind::essence(media_type);
+            let what =
+                if essence.is_empty() { "a file of this type".to_owned() } else { format!("`{essence}`") };
+            Err(Refusal::Unsupported(what))
+        }
+        Detected::Unsupported(what) => Err(Refusal::Unsupported(what)),
+        Detected::Broken(wanted) => Err(Refusal::broken(wanted, "it does not begin like one")),
     }
 }
 

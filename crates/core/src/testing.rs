@@ -44,6 +44,7 @@ impl Ports for MemoryPorts {
     type Generator = ScriptedGenerator;
     type Documents = MemoryDocuments;
     type Objects = MemoryObjects;
+    type Converter = MemoryObjects;
     type Jobs = MemoryJobs;
     type Clock = ManualClock;
 
@@ -66,6 +67,9 @@ impl Ports for MemoryPorts {
         &self.documents
     }
     fn objects(&self) -> &MemoryObjects {
+        &self.objects
+    }
+    fn converter(&self) -> &MemoryObjects {
         &self.objects
     }
     fn jobs(&self) -> &MemoryJobs {

@@ -247,7 +247,8 @@ impl<'p, P: Ports> Batch<'p, P> {
                 start: span.start,
                 end: span.end,
                 tokens: span.tokens,
-                page: None,
+                places: span.places.clone(),
+                table_header: span.table_header.clone(),
                 headings: span.headings.clone(),
                 // Made when it is written: they take several times the room of the text.
                 terms: Vec::new(),
