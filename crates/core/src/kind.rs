@@ -7,6 +7,9 @@
 
 use crate::chunk::Format;
 
+/// The media type of chunks of the uploader's own: `{"chunks": [{"text": …, "headings": […], "page": …, "row": …}]}`.
+pub const CHUNKS: &str = "application/vnd.ragflare.chunks+json";
+
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -22,6 +25,8 @@ pub enum Kind {
     Csv,
     /// JSON.
     Json,
+    /// Chunks of the uploader's own, as JSON.
+    Chunks,
     /// A JSON value a line.
     JsonLines,
     /// XML; RSS and Atom among it.
@@ -49,7 +54,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the text is Markdown.
     pub fn is_markdown(self) -> bool {
-        !matches!(self, Self::Plain | Self::Code(_) | Self::Subtitles)
+        !matches!(self, Self::Plain | Self::Code(_) | Self::Subtitles | Self::Chunks)
     }
 
     /// Whether the bytes are the text, but for their encoding.
@@ -70,6 +75,7 @@ impl Kind {
             Self::Html => "text/html",
             Self::Csv => "text/csv",
             Self::Json => "application/json",
+            Self::Chunks => CHUNKS,
             Self::JsonLines => "application/jsonl",
             Self::Xml => "application/xml",
             Self::Notebook => "application/x-ipynb+json",
@@ -173,6 +179,7 @@ fn by_media_type(media_type: &str) -> Option<Kind> {
         | "application/x-ndjson"
         | "application/x-jsonlines"
         | "application/jsonlines" => Kind::JsonLines,
+        CHUNKS => Kind::Chunks,
         "application/x-ipynb+json" => Kind::Notebook,
         "text/vtt" | "application/x-subrip" | "text/srt" => Kind::Subtitles,
         "message/rfc822" => Kind::Mail,

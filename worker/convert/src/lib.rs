@@ -59,8 +59,9 @@ async fn store(
     let places: Vec<Place> = (1..)
         .zip(&converted.pages)
         .map(|(page, at)| Place { at: *at as u64, page: Some(page), row: None })
+        .chain(converted.places)
         .collect();
-    let map = TextMap { places, chunks: Vec::new() };
+    let map = TextMap { places, chunks: converted.chunks };
     let mapped = map != TextMap::default();
     let conversion = Conversion { format: kind.format(), bytes: converted.text.len() as u64, mapped };
     put(bucket, &text_key(key), converted.text.into_bytes(), "text/plain; charset=utf-8").await?;
