@@ -39,7 +39,9 @@ pub(crate) fn convert(json: &str, limits: &Limits) -> Result<Converted, Refusal>
         if body.is_empty() {
             return Err(broken(format!("chunk {number} has no text")));
         }
-        if chunk.headings.len() > HEADINGS || chunk.headings.iter().any(|heading| heading.len() > HEADING_BYTES) {
+        if chunk.headings.len() > HEADINGS
+            || chunk.headings.iter().any(|heading| heading.len() > HEADING_BYTES)
+        {
             return Err(broken(format!(
                 "chunk {number} has more than {HEADINGS} headings, or one of more than {HEADING_BYTES} bytes"
             )));
@@ -64,7 +66,8 @@ mod tests {
 
     #[test]
     fn chunks_stay_as_they_were_cut() {
-        let json = r#"{"chunks": [{"text": " One. ", "headings": ["A", "B"], "page": 2}, {"text": "Two\u0000."}]}"#;
+        let json =
+            r#"{"chunks": [{"text": " One. ", "headings": ["A", "B"], "page": 2}, {"text": "Two\u0000."}]}"#;
         let made = convert(json, &Limits::default()).unwrap();
         assert_eq!(made.text, "One.\n\nTwo .");
         let of = |chunk: &GivenChunk| &made.text[chunk.start as usize..chunk.end as usize];
@@ -76,7 +79,13 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_chunks_is_refused() {
-        for json in ["[]", "{}", r#"{"chunks": [{}]}"#, r#"{"chunks": [{"text": " "}]}"#, r#"{"chunks": [{"text": "x", "more": 1}]}"#] {
+        for json in [
+            "[]",
+            "{}",
+            r#"{"chunks": [{}]}"#,
+            r#"{"chunks": [{"text": " "}]}"#,
+            r#"{"chunks": [{"text": "x", "more": 1}]}"#,
+        ] {
             assert_eq!(convert(json, &Limits::default()).unwrap_err().code(), "unreadable", "{json}");
         }
     }

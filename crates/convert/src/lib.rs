@@ -29,8 +29,8 @@ mod subtitles;
 mod text;
 mod tree;
 
-pub use ragflare_core::kind::Kind;
 use ragflare_core::conversion::{GivenChunk, Place};
+pub use ragflare_core::kind::Kind;
 use ragflare_core::kind::{self, Detected};
 pub use text::decode;
 

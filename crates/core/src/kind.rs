@@ -5,7 +5,7 @@
 //! extension; then whether the bytes are text at all. A type or an extension whose format has a signature that the bytes lack
 //! is refused as broken.
 
-use crate::chunk::Format;
+use crate::chunk::{Format, Language};
 
 /// The media type of chunks of the uploader's own: `{"chunks": [{"text": …, "headings": […], "page": …, "row": …}]}`.
 pub const CHUNKS: &str = "application/vnd.ragflare.chunks+json";
@@ -64,7 +64,11 @@ impl Kind {
 
     /// How its text is cut into chunks.
     pub fn format(self) -> Format {
-        if self.is_markdown() { Format::Markdown } else { Format::Plain }
+        match self {
+            Self::Code(name) => Language::from_name(name).map_or(Format::Plain, Format::Code),
+            kind if kind.is_markdown() => Format::Markdown,
+            _ => Format::Plain,
+        }
     }
 
     /// The media type that a file of it is stored with when its uploader named none.
