@@ -7,7 +7,7 @@ fn main() {
         let bytes = std::fs::read(&path).expect("a readable file");
         let started = std::time::Instant::now();
         let result = kind::detect(None, &path, &bytes)
-            .and_then(|kind| Ok((kind, convert(&bytes, kind, &Limits::default())?)));
+            .and_then(|kind| Ok((kind, convert(&bytes, kind, None, &Limits::default())?)));
         let milliseconds = started.elapsed().as_millis();
         match result {
             Ok((kind, converted)) => {

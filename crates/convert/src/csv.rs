@@ -1,6 +1,6 @@
 //! Tables of separated values.
 
-use crate::{Converted, Limits, Refusal, markdown};
+use crate::{Converted, Limits, Place, Refusal, markdown};
 
 /// Lines that are looked at to tell the separator.
 const LOOKED_AT: usize = 20;
@@ -14,15 +14,25 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
         .from_reader(text.as_bytes());
     let mut rows = Vec::new();
     let mut cells = 0;
-    for record in reader.records() {
-        let record = record.map_err(|error| Refusal::broken("CSV", error))?;
+    // Empty lines are no records, but rows: told by how many lines a record took.
+    let mut numbers = Vec::new();
+    let (mut row, mut line) = (0, 1);
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| Refusal::broken("CSV", error))? {
+        let within: usize = record.iter().map(|cell| cell.matches('\n').count()).sum();
+        let taken = usize::try_from(reader.position().line() - line).unwrap_or(1);
+        line = reader.position().line();
+        row += taken.saturating_sub(within).max(1);
+        numbers.push(row);
         cells += record.len();
         if cells > limits.nodes {
             return Err(Refusal::too_many_nodes(limits));
         }
         rows.push(record.iter().map(str::to_owned).collect());
     }
-    Ok(Converted::text(markdown::table(&rows)))
+    let (text, begin) = markdown::table_with_rows(&rows);
+    let places = begin.into_iter().zip(numbers).map(|(at, row)| Place { at, page: None, row: u32::try_from(row).ok() });
+    Ok(Converted { places: places.collect(), ..Converted::text(text) })
 }
 
 /// The one that most lines have equally often, outside of quotes.

@@ -5,7 +5,8 @@
 //!
 //! let bytes = b"name,age\nAda,36\n";
 //! let kind = kind::detect(Some("text/csv"), "people.csv", bytes)?;
-//! let converted = convert(bytes, kind, &Limits::default())?;
+//! let converted = convert(bytes, kind, None, &Limits::default())?;
+//! assert_eq!(converted.place(30).and_then(|place| place.row), Some(2));
 //! assert_eq!(converted.text, "| name | age |\n| --- | --- |\n| Ada | 36 |\n");
 //! # Ok::<(), ragflare_convert::Refusal>(())
 //! ```
@@ -32,6 +33,8 @@ mod tree;
 pub use kind::Kind;
 pub use text::decode;
 
+use std::borrow::Cow;
+
 /// What a file may unfold to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -57,13 +60,30 @@ pub struct Converted {
     pub text: String,
     /// The title that the file gives itself.
     pub title: Option<String>,
-    /// Where each page, slide or sheet begins in the text, in bytes. Empty when the format has none.
-    pub pages: Vec<usize>,
+    /// Where pages and rows begin, by `at`. Empty when the format has neither.
+    pub places: Vec<Place>,
+}
+
+/// Where in the file a piece of its text comes from: what is said holds from `at` up to the next place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// An offset in the text, in bytes.
+    pub at: usize,
+    /// The page of a PDF as the file counts them, the slide, or the sheet; from 1.
+    pub page: Option<u32>,
+    /// The row of a table as spreadsheet programs number it: from 1, the header's counted.
+    pub row: Option<u32>,
 }
 
 impl Converted {
     pub(crate) fn text(text: String) -> Self {
         Self { text, ..Self::default() }
+    }
+
+    /// The place that an offset of the text, in bytes, belongs to.
+    pub fn place(&self, at: usize) -> Option<Place> {
+        let after = self.places.partition_point(|place| place.at <= at);
+        after.checked_sub(1).map(|last| self.places[last])
     }
 }
 
@@ -121,26 +141,34 @@ impl Refusal {
     }
 }
 
-/// The text of a file.
+/// The text of a file. `charset` is what its `Content-Type` says of its encoding. A file that is given away is not copied, which
+/// is worth it for large PDFs.
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, Refusal> {
+pub fn convert<'a>(
+    bytes: impl Into<Cow<'a, [u8]>>,
+    kind: Kind,
+    charset: Option<&str>,
+    limits: &Limits,
+) -> Result<Converted, Refusal> {
+    let bytes = bytes.into();
+    let decode = |bytes: &[u8]| decode(bytes, charset);
     let converted = match kind {
-        Kind::Plain | Kind::Markdown | Kind::Code(_) => Converted::text(decode(bytes)?),
-        Kind::Html => html::convert(&decode(bytes)?, limits)?,
-        Kind::Csv => csv::convert(&decode(bytes)?, limits)?,
-        Kind::Json => data::json(&decode(bytes)?, limits)?,
-        Kind::JsonLines => data::lines(&decode(bytes)?, limits)?,
-        Kind::Xml => feed::convert(&decode(bytes)?, limits)?,
-        Kind::Notebook => notebook::convert(&decode(bytes)?, limits)?,
-        Kind::Subtitles => subtitles::convert(&decode(bytes)?),
-        Kind::Mail => mail::eml(bytes, limits)?,
-        Kind::OutlookMail => mail::msg(bytes, limits)?,
-        Kind::Docx => office::docx::convert(bytes, limits)?,
-        Kind::Pptx => office::pptx::convert(bytes, limits)?,
-        Kind::Sheets => sheets::convert(bytes, limits)?,
-        Kind::Epub => office::epub::convert(bytes, limits)?,
+        Kind::Plain | Kind::Markdown | Kind::Code(_) => Converted::text(decode(&bytes)?),
+        Kind::Html => html::convert(&decode(&bytes)?, limits)?,
+        Kind::Csv => csv::convert(&decode(&bytes)?, limits)?,
+        Kind::Json => data::json(&decode(&bytes)?, limits)?,
+        Kind::JsonLines => data::lines(&decode(&bytes)?, limits)?,
+        Kind::Xml => feed::convert(&decode(&bytes)?, limits)?,
+        Kind::Notebook => notebook::convert(&decode(&bytes)?, limits)?,
+        Kind::Subtitles => subtitles::convert(&decode(&bytes)?),
+        Kind::Mail => mail::eml(&bytes, limits)?,
+        Kind::OutlookMail => mail::msg(&bytes, limits)?,
+        Kind::Docx => office::docx::convert(&bytes, limits)?,
+        Kind::Pptx => office::pptx::convert(&bytes, limits)?,
+        Kind::Sheets => sheets::convert(&bytes, limits)?,
+        Kind::Epub => office::epub::convert(&bytes, limits)?,
         Kind::Pdf => pdf::convert(bytes, limits)?,
     };
     if converted.text.len() > limits.text {

@@ -15,17 +15,24 @@ fn cell(text: &str) -> String {
 /// Rows as a table; the first is its header. Columns that no row has anything in are left out, and so are empty rows at the
 /// end.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    table_with_rows(rows).0
+}
+
+/// [`table`], with where each of its rows begins in it; rows that are left out have none.
+pub(crate) fn table_with_rows(rows: &[Vec<String>]) -> (String, Vec<usize>) {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     let used: Vec<usize> = (0..width)
         .filter(|column| rows.iter().any(|row| row.get(*column).is_some_and(|text| !text.is_empty())))
         .collect();
     let filled = rows.iter().rposition(|row| row.iter().any(|text| !text.is_empty())).map_or(0, |last| last + 1);
+    let mut begin = Vec::with_capacity(filled);
     if used.is_empty() {
-        return String::new();
+        return (String::new(), begin);
     }
     let mut out = String::new();
     for (at, row) in rows[..filled].iter().enumerate() {
+        begin.push(out.len());
         out.push('|');
         for column in &used {
             out.push(' ');
@@ -39,7 +46,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
             out.push('\n');
         }
     }
-    out
+    (out, begin)
 }
 
 /// A heading of level 1 to 6; nothing for a text without a word.

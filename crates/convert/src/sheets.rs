@@ -1,7 +1,7 @@
 //! Workbooks: each sheet a heading and a table.
 
 use crate::package::Package;
-use crate::{Converted, Limits, Refusal, markdown};
+use crate::{Converted, Limits, Place, Refusal, markdown};
 use calamine::{Data, Reader, open_workbook_auto_from_rs};
 use std::io::Cursor;
 
@@ -19,26 +19,31 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     };
     let mut workbook = open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(broken)?;
     let mut out = String::new();
-    let mut pages = Vec::new();
+    let mut places = Vec::new();
     let mut left = limits.nodes;
-    for name in workbook.sheet_names() {
+    for (at, name) in workbook.sheet_names().into_iter().enumerate() {
         // A sheet of charts has no cells.
         let Ok(range) = workbook.worksheet_range(&name) else { continue };
         left = left
             .checked_sub(range.get_size().0.saturating_mul(range.get_size().1))
             .ok_or_else(|| Refusal::too_many_nodes(limits))?;
         let rows: Vec<Vec<String>> = range.rows().map(|row| row.iter().map(shown).collect()).collect();
-        let filled: Vec<Vec<String>> =
-            rows.into_iter().filter(|row| row.iter().any(|text| !text.trim().is_empty())).collect();
+        // Rows are numbered from that of the first cell in use.
+        let first = range.start().map_or(0, |(row, _)| row);
+        let (numbers, filled): (Vec<u32>, Vec<Vec<String>>) =
+            (first + 1..).zip(rows).filter(|(_, row)| row.iter().any(|text| !text.trim().is_empty())).unzip();
         if filled.is_empty() {
             continue;
         }
-        pages.push(out.len());
+        let page = u32::try_from(at + 1).ok();
+        places.push(Place { at: out.len(), page, row: None });
         out.push_str(&markdown::heading(2, &name));
-        out.push_str(&markdown::table(&filled));
+        let (table, begin) = markdown::table_with_rows(&filled);
+        places.extend(begin.into_iter().zip(numbers).map(|(at, row)| Place { at: out.len() + at, page, row: Some(row) }));
+        out.push_str(&table);
         out.push('\n');
     }
-    Ok(Converted { pages, ..Converted::text(out) })
+    Ok(Converted { places, ..Converted::text(out) })
 }
 
 fn shown(cell: &Data) -> String {

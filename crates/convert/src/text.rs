@@ -8,19 +8,20 @@ use encoding_rs::{Encoding, UTF_8};
 const LOOKED_AT: usize = 256 * 1024;
 
 /// Text in whatever encoding: by its byte order mark, as UTF-8 if it is that, as UTF-16 or UTF-32 by where its zeros are, by
-/// what it declares (XML, HTML), else by what is likeliest. NULs become blanks; a byte order mark goes.
+/// what it was declared to be (`charset`, as of a `Content-Type`) or declares itself (XML, HTML) where the bytes fit that, else
+/// by what is likeliest. NULs become blanks; a byte order mark goes.
 ///
 /// # Errors
 /// [`Refusal::Broken`] for what is no text in any encoding.
-pub fn decode(bytes: &[u8]) -> Result<String, Refusal> {
+pub fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Refusal> {
     if !is_text(bytes) {
         return Err(Refusal::broken("text", "the bytes are no text in any encoding"));
     }
-    let text = decoded(bytes);
+    let text = decoded(bytes, charset);
     Ok(if text.contains('\0') { text.replace('\0', " ") } else { text })
 }
 
-fn decoded(bytes: &[u8]) -> String {
+fn decoded(bytes: &[u8], charset: Option<&str>) -> String {
     if let Some(text) = wide(bytes) {
         return text;
     }
@@ -32,8 +33,9 @@ fn decoded(bytes: &[u8]) -> String {
     {
         return text.to_owned();
     }
-    let declared = declared(bytes).filter(|encoding| !encoding.decode_without_bom_handling(bytes).1);
-    declared.unwrap_or_else(|| guess(bytes)).decode_without_bom_handling(bytes).0.into_owned()
+    let named = charset.and_then(|name| Encoding::for_label(name.trim_matches(['"', '\'', ' ']).as_bytes()));
+    let fits = |encoding: &&'static Encoding| *encoding != UTF_8 && !encoding.decode_without_bom_handling(bytes).1;
+    named.filter(fits).or_else(|| declared(bytes).filter(fits)).unwrap_or_else(|| guess(bytes)).decode_without_bom_handling(bytes).0.into_owned()
 }
 
 fn guess(bytes: &[u8]) -> &'static Encoding {
@@ -56,8 +58,7 @@ fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         .collect();
-    Encoding::for_label(name.as_bytes()).filter(|encoding| *encoding != UTF_8)
-}
+    Encoding::for_label(name.as_bytes())}
 
 /// UTF-32, and UTF-16 without a byte order mark.
 fn wide(bytes: &[u8]) -> Option<String> {
@@ -124,18 +125,22 @@ mod tests {
         let bom: Vec<u8> = [0xFF, 0xFE].into_iter().chain(utf16.clone()).collect();
         let windows = encoding_rs::WINDOWS_1252.encode(text).0.into_owned();
         for bytes in [text.as_bytes().to_vec(), utf16, utf32, bom, windows] {
-            assert_eq!(decode(&bytes).unwrap(), text, "{bytes:?}");
+            assert_eq!(decode(&bytes, None).unwrap(), text, "{bytes:?}");
         }
-        assert_eq!(decode(b"\xEF\xBB\xBFa\0b").unwrap(), "a b");
+        assert_eq!(decode(b"\xEF\xBB\xBFa\0b", None).unwrap(), "a b");
         let japanese = "これは日本語の文書です。文字コードを調べます。".repeat(4);
         for encoding in [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::ISO_2022_JP] {
-            assert_eq!(decode(&encoding.encode(&japanese).0).unwrap(), japanese, "{}", encoding.name());
+            assert_eq!(decode(&encoding.encode(&japanese).0, None).unwrap(), japanese, "{}", encoding.name());
         }
     }
 
     #[test]
     fn what_is_declared_is_believed_where_it_fits() {
         let page = "<?xml version=\"1.0\" encoding=\"ISO-8859-2\"?><a>łódź</a>";
-        assert_eq!(decode(&encoding_rs::ISO_8859_2.encode(page).0).unwrap(), page);
+        assert_eq!(decode(&encoding_rs::ISO_8859_2.encode(page).0, None).unwrap(), page);
+        let letter = encoding_rs::KOI8_R.encode("Да").0;
+        assert_eq!(decode(&letter, Some("KOI8-R")).unwrap(), "Да");
+        // What says that it is something else is read as what it is.
+        assert_eq!(decode("Да".as_bytes(), Some("iso-8859-1")).unwrap(), "Да");
     }
 }
