@@ -40,7 +40,8 @@ fn one(path: &str) -> ExitCode {
     let bytes = std::fs::read(path).expect("a readable file");
     let before = peak_memory();
     let started = std::time::Instant::now();
-    let result = kind::detect(None, path, &bytes).and_then(|kind| convert(bytes, kind, None, &Limits::default()));
+    let result =
+        kind::detect(None, path, &bytes).and_then(|kind| convert(bytes, kind, None, &Limits::default()));
     let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
     let said = match &result {
         Ok(converted) => format!("ok\t{} bytes of text", converted.text.len()),
@@ -71,7 +72,8 @@ fn all(folder: &Path, list: &str) -> ExitCode {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for file in &files {
         let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
-        let format = file.extension().map_or_else(|| "(none)".into(), |it| it.to_string_lossy().to_lowercase());
+        let format =
+            file.extension().map_or_else(|| "(none)".into(), |it| it.to_string_lossy().to_lowercase());
         let row = rows.entry(format).or_default();
         row.files += 1;
         row.bytes += file.metadata().map_or(0, |it| usize::try_from(it.len()).unwrap_or(0));
@@ -79,10 +81,15 @@ fn all(folder: &Path, list: &str) -> ExitCode {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let said: Vec<&str> = said.trim_end().split('\t').collect();
         let (code, [sentence, milliseconds, memory]) = match said.as_slice() {
-            [code, rest @ ..] if output.status.success() && rest.len() == 3 => (*code, [rest[0], rest[1], rest[2]]),
+            [code, rest @ ..] if output.status.success() && rest.len() == 3 => {
+                (*code, [rest[0], rest[1], rest[2]])
+            }
             _ => {
                 row.crashed += 1;
-                println!("crashed: {name}: {}", String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default());
+                println!(
+                    "crashed: {name}: {}",
+                    String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default()
+                );
                 continue;
             }
         };
@@ -97,11 +104,16 @@ fn all(folder: &Path, list: &str) -> ExitCode {
             (code, Some(wanted)) if code == *wanted => row.as_listed += 1,
             (code, wanted) => {
                 row.otherwise += 1;
-                println!("refused as {code} instead of {}: {name}: {sentence}", wanted.unwrap_or(&"being read"));
+                println!(
+                    "refused as {code} instead of {}: {name}: {sentence}",
+                    wanted.unwrap_or(&"being read")
+                );
             }
         }
     }
-    println!("format    files accepted as_listed otherwise wrongly_accepted crashed      bytes   seconds  MB/s peak_MiB");
+    println!(
+        "format    files accepted as_listed otherwise wrongly_accepted crashed      bytes   seconds  MB/s peak_MiB"
+    );
     let (mut wrong, mut count) = (0, 0);
     for (format, row) in &rows {
         let seconds = row.milliseconds / 1000.0;

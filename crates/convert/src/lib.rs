@@ -156,7 +156,7 @@ pub fn convert<'a>(
     let decode = |bytes: &[u8]| decode(bytes, charset);
     let converted = match kind {
         Kind::Plain | Kind::Markdown | Kind::Code(_) => Converted::text(decode(&bytes)?),
-        Kind::Html => html::convert(&decode(&bytes)?, limits)?,
+        Kind::Html => html::convert(&decode(&bytes)?, limits),
         Kind::Csv => csv::convert(&decode(&bytes)?, limits)?,
         Kind::Json => data::json(&decode(&bytes)?, limits)?,
         Kind::JsonLines => data::lines(&decode(&bytes)?, limits)?,

@@ -63,7 +63,12 @@ fn read(document: &Document, limits: &Limits) -> Result<Converted, Refusal> {
     if count > MOST_PAGES {
         return Err(Refusal::TooLarge { what: "pages", allowed: MOST_PAGES as u64 });
     }
-    let mut reader = Reader { limits, writer: render::Writer::default(), left: limits.unpacked * PAGES_UNFOLD, exceeded: false };
+    let mut reader = Reader {
+        limits,
+        writer: render::Writer::default(),
+        left: limits.unpacked * PAGES_UNFOLD,
+        exceeded: false,
+    };
     let mut next = 0;
     while next < count {
         // What a document has read it keeps: another one for each batch.
@@ -75,10 +80,14 @@ fn read(document: &Document, limits: &Limits) -> Result<Converted, Refusal> {
         return Err(match (count, exceeded) {
             (_, true) => Refusal::TooLarge { what: "unpacked bytes on a page", allowed: limits.unpacked / 2 },
             (0, _) => Refusal::broken("PDF", "it has no page"),
-            _ => Refusal::NoText("the pages are pictures or empty: there is no text in them, and nothing here reads pictures".into()),
+            _ => Refusal::NoText(
+                "the pages are pictures or empty: there is no text in them, and nothing here reads pictures"
+                    .into(),
+            ),
         });
     }
-    let title = document.metadata().title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
+    let title =
+        document.metadata().title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
     Ok(Converted { text, title, places })
 }
 

@@ -28,14 +28,52 @@ fn decoded(bytes: &[u8], charset: Option<&str>) -> String {
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         return encoding.decode_without_bom_handling(&bytes[length..]).0.into_owned();
     }
+    if is_korean_iso(bytes) {
+        return korean_iso(bytes);
+    }
     if let Ok(text) = std::str::from_utf8(bytes)
         && !is_escaped(bytes)
     {
         return text.to_owned();
     }
     let named = charset.and_then(|name| Encoding::for_label(name.trim_matches(['"', '\'', ' ']).as_bytes()));
-    let fits = |encoding: &&'static Encoding| *encoding != UTF_8 && !encoding.decode_without_bom_handling(bytes).1;
-    named.filter(fits).or_else(|| declared(bytes).filter(fits)).unwrap_or_else(|| guess(bytes)).decode_without_bom_handling(bytes).0.into_owned()
+    let fits =
+        |encoding: &&'static Encoding| *encoding != UTF_8 && !encoding.decode_without_bom_handling(bytes).1;
+    named
+        .filter(fits)
+        .or_else(|| declared(bytes).filter(fits))
+        .unwrap_or_else(|| guess(bytes))
+        .decode_without_bom_handling(bytes)
+        .0
+        .into_owned()
+}
+
+/// Whether text says that it is ISO-2022-KR (RFC 1557), as it must before its first Korean letter.
+fn is_korean_iso(bytes: &[u8]) -> bool {
+    memchr::memmem::find(&bytes[..bytes.len().min(LOOKED_AT)], b"\x1B$)C").is_some()
+}
+
+/// ISO-2022-KR: between shift-out and shift-in stand the letters of EUC-KR without their eighth bit.
+fn korean_iso(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut shifted = false;
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = rest.strip_prefix(b"\x1B$)C").unwrap_or(after);
+        match *byte {
+            0x1B if rest.len() < after.len() => {}
+            0x0E => shifted = true,
+            0x0F => shifted = false,
+            b'\n' => {
+                // A line ends unshifted.
+                shifted = false;
+                plain.push(b'\n');
+            }
+            letter if shifted && letter > b' ' => plain.push(letter | 0x80),
+            other => plain.push(other),
+        }
+    }
+    encoding_rs::EUC_KR.decode_without_bom_handling(&plain).0.into_owned()
 }
 
 fn guess(bytes: &[u8]) -> &'static Encoding {
@@ -58,7 +96,8 @@ fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         .collect();
-    Encoding::for_label(name.as_bytes())}
+    Encoding::for_label(name.as_bytes())
+}
 
 /// UTF-32, and UTF-16 without a byte order mark.
 fn wide(bytes: &[u8]) -> Option<String> {
@@ -101,7 +140,7 @@ fn wide(bytes: &[u8]) -> Option<String> {
 /// Whether bytes can be text: as UTF-8, as wide characters, or, without controls that no text has, in some older encoding.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
     let sample = &bytes[..bytes.len().min(LOOKED_AT)];
-    if Encoding::for_bom(sample).is_some() || wide(bytes).is_some() {
+    if Encoding::for_bom(sample).is_some() || is_korean_iso(sample) || wide(bytes).is_some() {
         return true;
     }
     let strange = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
@@ -132,6 +171,22 @@ mod tests {
         for encoding in [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::ISO_2022_JP] {
             assert_eq!(decode(&encoding.encode(&japanese).0, None).unwrap(), japanese, "{}", encoding.name());
         }
+    }
+
+    #[test]
+    fn korean_of_the_mail_is_read() {
+        let plain = "한글 ABC\n가";
+        let mut mail = b"\x1B$)C".to_vec();
+        for letter in plain.chars() {
+            let euc = encoding_rs::EUC_KR.encode(&letter.to_string()).0.into_owned();
+            match euc.as_slice() {
+                [one] => mail.push(*one),
+                two => {
+                    mail.extend([0x0E].into_iter().chain(two.iter().map(|byte| byte & 0x7F)).chain([0x0F]))
+                }
+            }
+        }
+        assert_eq!(decode(&mail, None).unwrap(), plain);
     }
 
     #[test]

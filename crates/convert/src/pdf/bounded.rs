@@ -68,7 +68,9 @@ impl ObjectSource for Bounded<'_> {
 fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> Option<u64> {
     let resolved = |object: Option<&Object>| object.and_then(|object| document.resolve(object).ok());
     let listed = |name: &str| match resolved(stream.dict.get(name)) {
-        Some(Object::Array(items)) => items.iter().map(|item| resolved(Some(item)).unwrap_or(Object::Null)).collect(),
+        Some(Object::Array(items)) => {
+            items.iter().map(|item| resolved(Some(item)).unwrap_or(Object::Null)).collect()
+        }
         Some(one) => vec![one],
         None => Vec::new(),
     };
@@ -78,7 +80,8 @@ fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> Option<u64> {
     for (at, filter) in filters.iter().enumerate() {
         let Some(Name(name)) = filter.as_name() else { continue };
         let own = settings.get(at).and_then(Object::as_dict);
-        let number = |key: &str, usual: i64| own.and_then(|own| resolved(own.get(key))?.as_int()).unwrap_or(usual);
+        let number =
+            |key: &str, usual: i64| own.and_then(|own| resolved(own.get(key))?.as_int()).unwrap_or(usual);
         if number("Colors", 1).saturating_mul(number("Columns", 1)).saturating_mul(2) > LONGEST_ROW {
             return None;
         }
@@ -148,7 +151,11 @@ fn unpacked_lzw(data: &[u8], early: bool, allowed: u64) -> Option<u64> {
             257 => break,
             _ => {}
         }
-        let length = if code < 256 { 1 } else { lengths.get(code - 258).copied().or(previous.map(|it: u64| it + 1))? };
+        let length = if code < 256 {
+            1
+        } else {
+            lengths.get(code - 258).copied().or(previous.map(|it: u64| it + 1))?
+        };
         if let Some(previous) = previous
             && lengths.len() < 4096 - 258
         {
@@ -200,16 +207,26 @@ pub(super) fn checked(bytes: &[u8], limits: &Limits) -> std::result::Result<(), 
         if !(has(b"/XRef") || has(b"/ObjStm") || (has(b"#") && !has(b"/Image"))) {
             continue;
         }
-        if number(before, b"/Columns") > LONGEST_ROW || number(before, b"/Colors") > 32 || number(before, b"/N") > MOST_OBJECTS {
+        if number(before, b"/Columns") > LONGEST_ROW
+            || number(before, b"/Colors") > 32
+            || number(before, b"/N") > MOST_OBJECTS
+        {
             return Err(Refusal::broken("PDF", "the numbers in it are out of all measure"));
         }
         let data = &bytes[at + 6..];
-        let data = data.strip_prefix(b"\r\n").or(data.strip_prefix(b"\n")).or(data.strip_prefix(b"\r")).unwrap_or(data);
+        let data = data
+            .strip_prefix(b"\r\n")
+            .or(data.strip_prefix(b"\n"))
+            .or(data.strip_prefix(b"\r"))
+            .unwrap_or(data);
         if has(b"/FlateDecode") || has(b"/Fl") || has(b"#") {
-            left = left.checked_sub(inflated(data, limits.unpacked / 4).ok_or_else(too_large)?).ok_or_else(too_large)?;
+            left = left
+                .checked_sub(inflated(data, limits.unpacked / 4).ok_or_else(too_large)?)
+                .ok_or_else(too_large)?;
         }
         // Nobody writes these with more than one filter, or with an older one.
-        if has(b"/LZW") || has(b"/RunLength") || has(b"/RL") || memmem::find_iter(before, b"/Fl").count() > 1 {
+        if has(b"/LZW") || has(b"/RunLength") || has(b"/RL") || memmem::find_iter(before, b"/Fl").count() > 1
+        {
             return Err(Refusal::broken("PDF", "its objects are packed in a strange way"));
         }
     }
@@ -274,7 +291,7 @@ mod tests {
         assert_eq!(run_length(&[255, b'a', 2, b'a', b'b', b'c', 128, 9]), 5);
         // The example of the specification (7.4.4.2): 45 45 45 45 45 65 45 45 45 66.
         let codes = [0x80, 0x0B, 0x60, 0x50, 0x22, 0x0C, 0x0C, 0x85, 0x01];
-        assert_eq!(unpacked_lzw(&codes, true, 100), Some(9));
-        assert_eq!(unpacked_lzw(&codes, true, 8), None);
+        assert_eq!(unpacked_lzw(&codes, true, 100), Some(10));
+        assert_eq!(unpacked_lzw(&codes, true, 9), None);
     }
 }

@@ -42,7 +42,9 @@ impl Writer {
                 }
                 Block::Paragraph { lines, role: Role::Body, .. } => joined(lines, false),
                 Block::Paragraph { lines, role: Role::Quote, .. } => format!("> {}", joined(lines, true)),
-                Block::Paragraph { lines, role: Role::PageHeader | Role::PageFooter, .. } => self.first_time(lines),
+                Block::Paragraph { lines, role: Role::PageHeader | Role::PageFooter, .. } => {
+                    self.first_time(lines)
+                }
                 Block::List { items, .. } => {
                     let items = items.iter().map(|item| {
                         let text = joined(&item.lines, true);
@@ -138,7 +140,9 @@ fn join(out: &mut String, next: &str) {
             out.pop();
         }
         // A word that was divided: `divi-` and `ded`, not `x-` and `Ray`.
-        Some('-' | '\u{2010}') if before.is_some_and(char::is_lowercase) && first.is_some_and(char::is_lowercase) => {
+        Some('-' | '\u{2010}')
+            if before.is_some_and(char::is_lowercase) && first.is_some_and(char::is_lowercase) =>
+        {
             out.pop();
         }
         Some('-' | '\u{2010}') if before.is_some_and(char::is_alphanumeric) => {}
