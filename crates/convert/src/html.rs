@@ -1,6 +1,8 @@
 //! Web pages: what they are about, not what stands around it.
 
-use crate::{Converted, Limits, Refusal, markdown};
+mod plain;
+
+use crate::{Converted, Limits, markdown};
 use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
 
@@ -13,17 +15,23 @@ const NEVER: [&str; 9] =
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
     [aria-hidden=true], [hidden], form";
 
-/// A page: its main content if it has one, else all of it without menus.
-pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    bounded(text, limits)?;
-    let page = Document::from(text);
+/// Elements within elements of a page that a tree is made of: it is walked by recursion.
+const DEEPEST: usize = 200;
+/// The same before there is a tree, told by tags alone: pages forget to end some.
+const DEEPEST_TAGS: usize = 2000;
+
+/// A page: its main content if it has one, else all of it without menus; of a page that no tree can be made of, its words.
+pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
+    let Some(page) = tree(text, limits, false) else {
+        return Converted::text(plain::text(text));
+    };
     clean_links(&page);
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
     let main = main_content(&page.html()).filter(|main| main.len() * 100 >= whole.len() * SHARE);
     let title = Some(title).filter(|title| !title.is_empty());
-    Ok(Converted { title, ..Converted::text(main.unwrap_or(whole)) })
+    Converted { title, ..Converted::text(main.unwrap_or(whole)) }
 }
 
 /// What a page is about, if it looks like one that is about something.
@@ -75,17 +83,44 @@ fn redirected(href: &str) -> Option<String> {
 }
 
 /// A piece of HTML, all of it.
-pub(crate) fn fragment(text: &str, limits: &Limits) -> Result<String, Refusal> {
-    bounded(text, limits)?;
-    let piece = Document::fragment(text);
+pub(crate) fn fragment(text: &str, limits: &Limits) -> String {
+    let Some(piece) = tree(text, limits, true) else { return plain::text(text) };
     clean_links(&piece);
-    Ok(markdown::tidy(&piece.md(Some(&NEVER))))
+    markdown::tidy(&piece.md(Some(&NEVER)))
 }
 
-/// A tree takes much more room than its text.
-fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
-    if text.bytes().filter(|byte| *byte == b'<').count() > limits.nodes {
-        return Err(Refusal::too_many_nodes(limits));
+/// A page's tree, unless it has too many elements or too deep ones. It takes much more room than its text, and the search for the
+/// main content makes another one.
+fn tree(text: &str, limits: &Limits, is_piece: bool) -> Option<Document> {
+    if text.bytes().filter(|byte| *byte == b'<').count() > limits.nodes / 8
+        || plain::depth(text) > DEEPEST_TAGS
+    {
+        return None;
     }
-    Ok(())
+    let page = if is_piece { Document::fragment(text) } else { Document::from(text) };
+    if is_deep(&page) { None } else { Some(page) }
+}
+
+fn is_deep(page: &Document) -> bool {
+    let mut node = page.root();
+    let mut depth = 0;
+    loop {
+        if let Some(child) = node.first_child() {
+            node = child;
+            depth += 1;
+            if depth > DEEPEST {
+                return true;
+            }
+            continue;
+        }
+        loop {
+            if let Some(next) = node.next_sibling() {
+                node = next;
+                break;
+            }
+            let Some(parent) = node.parent() else { return false };
+            node = parent;
+            depth -= 1;
+        }
+    }
 }

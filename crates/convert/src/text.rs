@@ -8,32 +8,72 @@ use encoding_rs::{Encoding, UTF_8};
 const LOOKED_AT: usize = 256 * 1024;
 
 /// Text in whatever encoding: by its byte order mark, as UTF-8 if it is that, as UTF-16 or UTF-32 by where its zeros are, by
-/// what it declares (XML, HTML), else by what is likeliest. NULs become blanks; a byte order mark goes.
+/// what it was declared to be (`charset`, as of a `Content-Type`) or declares itself (XML, HTML) where the bytes fit that, else
+/// by what is likeliest. NULs become blanks; a byte order mark goes.
 ///
 /// # Errors
 /// [`Refusal::Broken`] for what is no text in any encoding.
-pub fn decode(bytes: &[u8]) -> Result<String, Refusal> {
+pub fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Refusal> {
     if !is_text(bytes) {
         return Err(Refusal::broken("text", "the bytes are no text in any encoding"));
     }
-    let text = decoded(bytes);
+    let text = decoded(bytes, charset);
     Ok(if text.contains('\0') { text.replace('\0', " ") } else { text })
 }
 
-fn decoded(bytes: &[u8]) -> String {
+fn decoded(bytes: &[u8], charset: Option<&str>) -> String {
     if let Some(text) = wide(bytes) {
         return text;
     }
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         return encoding.decode_without_bom_handling(&bytes[length..]).0.into_owned();
     }
+    if is_korean_iso(bytes) {
+        return korean_iso(bytes);
+    }
     if let Ok(text) = std::str::from_utf8(bytes)
         && !is_escaped(bytes)
     {
         return text.to_owned();
     }
-    let declared = declared(bytes).filter(|encoding| !encoding.decode_without_bom_handling(bytes).1);
-    declared.unwrap_or_else(|| guess(bytes)).decode_without_bom_handling(bytes).0.into_owned()
+    let named = charset.and_then(|name| Encoding::for_label(name.trim_matches(['"', '\'', ' ']).as_bytes()));
+    let fits =
+        |encoding: &&'static Encoding| *encoding != UTF_8 && !encoding.decode_without_bom_handling(bytes).1;
+    named
+        .filter(fits)
+        .or_else(|| declared(bytes).filter(fits))
+        .unwrap_or_else(|| guess(bytes))
+        .decode_without_bom_handling(bytes)
+        .0
+        .into_owned()
+}
+
+/// Whether text says that it is ISO-2022-KR (RFC 1557), as it must before its first Korean letter.
+fn is_korean_iso(bytes: &[u8]) -> bool {
+    memchr::memmem::find(&bytes[..bytes.len().min(LOOKED_AT)], b"\x1B$)C").is_some()
+}
+
+/// ISO-2022-KR: between shift-out and shift-in stand the letters of EUC-KR without their eighth bit.
+fn korean_iso(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut shifted = false;
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = rest.strip_prefix(b"\x1B$)C").unwrap_or(after);
+        match *byte {
+            0x1B if rest.len() < after.len() => {}
+            0x0E => shifted = true,
+            0x0F => shifted = false,
+            b'\n' => {
+                // A line ends unshifted.
+                shifted = false;
+                plain.push(b'\n');
+            }
+            letter if shifted && letter > b' ' => plain.push(letter | 0x80),
+            other => plain.push(other),
+        }
+    }
+    encoding_rs::EUC_KR.decode_without_bom_handling(&plain).0.into_owned()
 }
 
 fn guess(bytes: &[u8]) -> &'static Encoding {
@@ -56,7 +96,7 @@ fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         .collect();
-    Encoding::for_label(name.as_bytes()).filter(|encoding| *encoding != UTF_8)
+    Encoding::for_label(name.as_bytes())
 }
 
 /// UTF-32, and UTF-16 without a byte order mark.
@@ -100,7 +140,7 @@ fn wide(bytes: &[u8]) -> Option<String> {
 /// Whether bytes can be text: as UTF-8, as wide characters, or, without controls that no text has, in some older encoding.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
     let sample = &bytes[..bytes.len().min(LOOKED_AT)];
-    if Encoding::for_bom(sample).is_some() || wide(bytes).is_some() {
+    if Encoding::for_bom(sample).is_some() || is_korean_iso(sample) || wide(bytes).is_some() {
         return true;
     }
     let strange = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
@@ -124,18 +164,38 @@ mod tests {
         let bom: Vec<u8> = [0xFF, 0xFE].into_iter().chain(utf16.clone()).collect();
         let windows = encoding_rs::WINDOWS_1252.encode(text).0.into_owned();
         for bytes in [text.as_bytes().to_vec(), utf16, utf32, bom, windows] {
-            assert_eq!(decode(&bytes).unwrap(), text, "{bytes:?}");
+            assert_eq!(decode(&bytes, None).unwrap(), text, "{bytes:?}");
         }
-        assert_eq!(decode(b"\xEF\xBB\xBFa\0b").unwrap(), "a b");
+        assert_eq!(decode(b"\xEF\xBB\xBFa\0b", None).unwrap(), "a b");
         let japanese = "これは日本語の文書です。文字コードを調べます。".repeat(4);
         for encoding in [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::ISO_2022_JP] {
-            assert_eq!(decode(&encoding.encode(&japanese).0).unwrap(), japanese, "{}", encoding.name());
+            assert_eq!(decode(&encoding.encode(&japanese).0, None).unwrap(), japanese, "{}", encoding.name());
         }
+    }
+
+    #[test]
+    fn korean_of_the_mail_is_read() {
+        let plain = "한글 ABC\n가";
+        let mut mail = b"\x1B$)C".to_vec();
+        for letter in plain.chars() {
+            let euc = encoding_rs::EUC_KR.encode(&letter.to_string()).0.into_owned();
+            match euc.as_slice() {
+                [one] => mail.push(*one),
+                two => {
+                    mail.extend([0x0E].into_iter().chain(two.iter().map(|byte| byte & 0x7F)).chain([0x0F]))
+                }
+            }
+        }
+        assert_eq!(decode(&mail, None).unwrap(), plain);
     }
 
     #[test]
     fn what_is_declared_is_believed_where_it_fits() {
         let page = "<?xml version=\"1.0\" encoding=\"ISO-8859-2\"?><a>łódź</a>";
-        assert_eq!(decode(&encoding_rs::ISO_8859_2.encode(page).0).unwrap(), page);
+        assert_eq!(decode(&encoding_rs::ISO_8859_2.encode(page).0, None).unwrap(), page);
+        let letter = encoding_rs::KOI8_R.encode("Да").0;
+        assert_eq!(decode(&letter, Some("KOI8-R")).unwrap(), "Да");
+        // What says that it is something else is read as what it is.
+        assert_eq!(decode("Да".as_bytes(), Some("iso-8859-1")).unwrap(), "Да");
     }
 }

@@ -1,8 +1,9 @@
 //! The converter: reads an original from the bucket and stores its text beside it. Reachable by service binding only.
 
 use ragflare_cloudflare::convert::{Answered, Asked};
-use ragflare_cloudflare::core::conversion::{Conversion, Place, TextMap, conversion_key, map_key, text_key};
-use ragflare_convert::{Converted, Limits, Refusal};
+use ragflare_cloudflare::core::conversion::{Conversion, TextMap, conversion_key, map_key, text_key};
+use ragflare_cloudflare::core::kind::{Kind, charset};
+use ragflare_convert::{Converted, Limits, Refusal, detect};
 use serde_json::json;
 use worker::{Bucket, Context, Date, Env, HttpMetadata, Method, Request, Response, event};
 
@@ -37,32 +38,26 @@ async fn convert(bucket: &Bucket, asked: &Asked) -> worker::Result<Result<Conver
         return Err(worker::Error::RustError("the original is gone".into()));
     };
     let bytes = body.bytes().await?;
-    let converted = match read(&bytes, asked) {
-        Ok(converted) => converted,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    // No longer needed; the text may be as large.
-    drop(bytes);
-    store(bucket, &asked.key, converted).await.map(Ok)
+    // Given away: the text may be as large.
+    match read(bytes, asked) {
+        Ok(converted) => store(bucket, &asked.key, converted).await.map(Ok),
+        Err(refusal) => Ok(Err(refusal)),
+    }
 }
 
-fn read(bytes: &[u8], asked: &Asked) -> Result<(Converted, ragflare_convert::Kind), Refusal> {
-    let kind = ragflare_convert::detect(&asked.media_type, &asked.name, bytes)?;
-    Ok((ragflare_convert::convert(bytes, kind, &Limits::default())?, kind))
+fn read(bytes: Vec<u8>, asked: &Asked) -> Result<(Converted, Kind), Refusal> {
+    let kind = detect(&asked.media_type, &asked.name, &bytes)?;
+    let charset = charset(&asked.media_type);
+    Ok((ragflare_convert::convert(bytes, kind, charset.as_deref(), &Limits::default())?, kind))
 }
 
 /// Stores the text, then where what is in it, then what says that both are there.
 async fn store(
     bucket: &Bucket,
     key: &str,
-    (converted, kind): (Converted, ragflare_convert::Kind),
+    (converted, kind): (Converted, Kind),
 ) -> worker::Result<Conversion> {
-    let places: Vec<Place> = (1..)
-        .zip(&converted.pages)
-        .map(|(page, at)| Place { at: *at as u64, page: Some(page), row: None })
-        .chain(converted.places)
-        .collect();
-    let map = TextMap { places, chunks: converted.chunks };
+    let map = TextMap { places: converted.places, chunks: converted.chunks };
     let mapped = map != TextMap::default();
     let conversion = Conversion { format: kind.format(), bytes: converted.text.len() as u64, mapped };
     put(bucket, &text_key(key), converted.text.into_bytes(), "text/plain; charset=utf-8").await?;

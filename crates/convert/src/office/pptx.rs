@@ -3,7 +3,7 @@
 use super::relations;
 use crate::package::Package;
 use crate::tree::Element;
-use crate::{Converted, Limits, Refusal, markdown};
+use crate::{Converted, Limits, Place, Refusal, markdown};
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "presentation", limits)?;
@@ -11,23 +11,19 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let presentation = package.required(main)?;
     let targets = relations::of(&package, main)?;
     let mut out = String::new();
-    let mut pages = Vec::new();
+    let mut places = Vec::new();
     let slides = presentation.child("sldIdLst");
     for (at, slide) in slides.into_iter().flat_map(Element::elements).enumerate() {
         // Two attributes are called `id`: the slide's number, and with a prefix that of the relation.
         let ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
         let Some(path) = ids.filter_map(|id| targets.get(id)).next() else { continue };
         let Some(root) = package.xml(path)? else { continue };
-        pages.push(out.len());
+        places.push(Place { at: out.len() as u64, page: u32::try_from(at + 1).ok(), row: None });
         out.push_str(&one(&package, path, &root, at + 1)?);
     }
     let title = package.xml("docProps/core.xml")?.and_then(|core| core.child("title").map(Element::text));
     let title = title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
-    Ok(Converted { text: markdown_tidy_pages(out), title, pages, ..Converted::default() })
-}
-
-fn markdown_tidy_pages(text: String) -> String {
-    text
+    Ok(Converted { text: out, title, places, ..Converted::default() })
 }
 
 fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Result<String, Refusal> {

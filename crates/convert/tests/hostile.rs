@@ -1,0 +1,535 @@
+//! Files made to break a reader, and broken ones: each is refused or read, within bounds of time and memory and with a stack as
+//! small as a worker's. Every file is made here.
+
+use ragflare_convert::{Converted, Kind, Limits, Refusal, convert, detect};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Less than the 1 MiB that WebAssembly has.
+const STACK: usize = 512 * 1024;
+/// Twice over what the slowest takes without optimization.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Converts on a small stack; a name is all that is said of the file.
+fn read(name: &str, bytes: Vec<u8>) -> Result<Converted, Refusal> {
+    let name = name.to_owned();
+    let work = move || {
+        let kind = detect("", &name, &bytes)?;
+        convert(bytes, kind, None, &Limits::default())
+    };
+    let started = Instant::now();
+    let result = std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap().join().expect("no panic");
+    assert!(started.elapsed() < LONGEST, "{:?}", started.elapsed());
+    if let Ok(converted) = &result {
+        assert!(converted.text.len() <= Limits::default().text);
+        assert!(converted.places.is_sorted_by_key(|place| place.at));
+        assert!(converted.places.iter().all(|place| converted.text.is_char_boundary(place.at as usize)));
+    }
+    result
+}
+
+fn code(name: &str, bytes: Vec<u8>) -> &'static str {
+    read(name, bytes).map_or_else(|refusal| refusal.code(), |_| "read")
+}
+
+fn archive(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in parts {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+/// A PDF of objects, numbered from 1; the first is its catalog.
+fn pdf(objects: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = b"%PDF-1.7\n".to_vec();
+    let mut begin = Vec::new();
+    for (at, object) in objects.iter().enumerate() {
+        begin.push(out.len());
+        out.extend(format!("{} 0 obj\n", at + 1).bytes());
+        out.extend(object);
+        out.extend(b"\nendobj\n");
+    }
+    let table = out.len();
+    out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
+    for at in begin {
+        out.extend(format!("{at:010} 00000 n \n").bytes());
+    }
+    out.extend(
+        format!("trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1)
+            .bytes(),
+    );
+    out
+}
+
+fn stream(dictionary: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = format!("<< {dictionary} /Length {} >>\nstream\n", data.len()).into_bytes();
+    out.extend(data);
+    out.extend(b"\nendstream");
+    out
+}
+
+/// A PDF with a page for each of some contents.
+fn pages(contents: &[Vec<u8>]) -> Vec<u8> {
+    let kids: String = (0..contents.len()).map(|at| format!("{} 0 R ", 4 + 2 * at)).collect();
+    let mut objects = vec![
+        b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+        format!("<< /Type /Pages /Kids [{kids}] /Count {} >>", contents.len()).into_bytes(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_vec(),
+    ];
+    for (at, content) in contents.iter().enumerate() {
+        objects.push(
+            format!(
+                "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {} 0 R /Resources << /Font << /F 3 0 R >> >> >>",
+                5 + 2 * at
+            )
+            .into_bytes(),
+        );
+        objects.push(content.clone());
+    }
+    pdf(&objects)
+}
+
+fn line(size: u32, y: u32, text: &str) -> String {
+    format!("BT /F {size} Tf 60 {y} Td ({text}) Tj ET\n")
+}
+
+fn small_pdf() -> Vec<u8> {
+    let page = |number: u32| {
+        let mut content = line(24, 700, &format!("Heading {number}"));
+        content.push_str(&line(
+            10,
+            640,
+            "The first line of a paragraph that is long enough to be one and is di-",
+        ));
+        // Other words on each page: the same in the same place would be its footer.
+        content.push_str(&line(
+            10,
+            628,
+            &format!("vided at its end, so that the word goes on in line {}.", "IVX".repeat(number as usize)),
+        ));
+        stream("", content.as_bytes())
+    };
+    pages(&[page(1), page(2), page(3)])
+}
+
+fn docx(body: &str) -> Vec<u8> {
+    let document = format!("<w:document xmlns:w='w'><w:body>{body}</w:body></w:document>");
+    archive(&[("word/document.xml", document.as_bytes())])
+}
+
+fn xlsx(rows: &str) -> Vec<u8> {
+    let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+    let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let package = "http://schemas.openxmlformats.org/package/2006/relationships";
+    let book = format!(
+        "<workbook xmlns='{main}' xmlns:r='{office}'><sheets><sheet name='Prices' sheetId='1' r:id='rId1'/></sheets></workbook>"
+    );
+    let relations = format!(
+        "<Relationships xmlns='{package}'><Relationship Id='rId1' Type='{office}/worksheet' Target='worksheets/sheet1.xml'/></Relationships>"
+    );
+    let sheet = format!(
+        "<worksheet xmlns='{main}'><dimension ref='A1:XFD1048576'/><sheetData>{rows}</sheetData></worksheet>"
+    );
+    archive(&[
+        ("xl/workbook.xml", book.as_bytes()),
+        ("xl/_rels/workbook.xml.rels", relations.as_bytes()),
+        ("xl/worksheets/sheet1.xml", sheet.as_bytes()),
+    ])
+}
+
+fn pptx() -> Vec<u8> {
+    let relations =
+        |target: &str| format!("<Relationships><Relationship Id='r1' Target='{target}'/></Relationships>");
+    let slide = "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:nvSpPr><p:nvPr><p:ph type='title'/></p:nvPr></p:nvSpPr>\
+                 <p:txBody><a:p><a:r><a:t>Plans</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>";
+    archive(&[
+        ("ppt/presentation.xml", b"<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId id='256' r:id='r1'/></p:sldIdLst></p:presentation>"),
+        ("ppt/_rels/presentation.xml.rels", relations("slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide.as_bytes()),
+    ])
+}
+
+fn epub(chapter: &str) -> Vec<u8> {
+    archive(&[
+        ("mimetype", b"application/epub+zip"),
+        ("META-INF/container.xml", b"<container><rootfiles><rootfile full-path='a.opf'/></rootfiles></container>"),
+        ("a.opf", b"<package><manifest><item id='c' href='c.xhtml'/></manifest><spine><itemref idref='c'/></spine></package>"),
+        ("c.xhtml", chapter.as_bytes()),
+    ])
+}
+
+fn ods(cells: &str) -> Vec<u8> {
+    let content = format!(
+        "<o:document-content xmlns:o='o' xmlns:t='t'><o:body><o:spreadsheet><t:table t:name='S'>{cells}</t:table></o:spreadsheet></o:body></o:document-content>"
+    );
+    archive(&[
+        ("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"),
+        ("content.xml", content.as_bytes()),
+    ])
+}
+
+const MAIL: &str = "From: a@a.example\r\nSubject: Hello\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+                    Content-Type: text/html\r\n\r\n<p>Words</p>\r\n--b--\r\n";
+
+/// A file of each format that is read, with its name.
+fn one_of_each() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("a.pdf", small_pdf()),
+        ("a.docx", docx("<w:p><w:r><w:t>Words</w:t></w:r></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>c</w:t></w:r></w:p></w:tc></w:tr></w:tbl>")),
+        ("a.pptx", pptx()),
+        ("a.xlsx", xlsx("<row r='1'><c r='A1'><v>1</v></c></row><row r='5'><c r='C5'><v>2.5</v></c></row>")),
+        ("a.ods", ods("<t:table-row><t:table-cell><p>x</p></t:table-cell></t:table-row>")),
+        ("a.epub", epub("<html><body><h1>One</h1><p>Words</p></body></html>")),
+        ("a.eml", MAIL.as_bytes().to_vec()),
+        ("a.html", b"<html><head><title>T</title></head><body><h1>One</h1><p>Words <b>of</b> text</p><table><tr><td>c</td></tr></table></body></html>".to_vec()),
+        ("a.xml", b"<rss><channel><title>News</title><item><title>One</title><description>Two</description></item></channel></rss>".to_vec()),
+        ("a.json", br#"{"title": "T", "list": [{"a": 1}, {"a": 2}]}"#.to_vec()),
+        ("a.jsonl", b"{\"a\": 1}\n{\"a\": 2}\n".to_vec()),
+        ("a.ipynb", br##"{"cells": [{"cell_type": "markdown", "source": ["# T\n"]}], "metadata": {}}"##.to_vec()),
+        ("a.csv", b"name,age\nAda,36\n\"Bo\nb\",7\n".to_vec()),
+        ("a.srt", b"1\n00:00:01,000 --> 00:00:02,000\nHello\n".to_vec()),
+        ("a.md", b"# T\n\ntext\n".to_vec()),
+        ("a.txt", "Größe\n".as_bytes().to_vec()),
+    ]
+}
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).unwrap_or(0) % end.max(1)
+    }
+}
+
+#[test]
+fn each_format_is_read() {
+    for (name, bytes) in one_of_each() {
+        assert_eq!(code(name, bytes), "read", "{name}");
+    }
+}
+
+#[test]
+fn what_is_cut_or_changed_breaks_nothing() {
+    let mut random = Random(0x5EED_1234_ABCD);
+    for (name, bytes) in one_of_each() {
+        for round in 0..60 {
+            let mut changed = bytes.clone();
+            if round % 3 == 0 {
+                changed.truncate(random.below(bytes.len()));
+            }
+            for _ in 0..if round % 3 == 0 { 0 } else { 1 + random.below(8) } {
+                let at = random.below(changed.len());
+                changed[at] = random.below(256) as u8;
+            }
+            // Whatever comes of it, it comes without a panic and within the limits.
+            let _ = read(name, changed);
+        }
+    }
+}
+
+#[test]
+fn changed_parts_of_archives_break_nothing() {
+    let mut random = Random(0xBEEF_1234_5678);
+    let document = "<w:p><w:pPr><w:numPr><w:ilvl w:val='1'/><w:numId w:val='2'/></w:numPr></w:pPr><w:r><w:t>Words</w:t></w:r></w:p>";
+    let rows = "<row r='1'><c r='A1' t='inlineStr'><is><t>x</t></is></c></row><row r='5'><c r='C5' s='1'><v>2.5</v></c></row>";
+    for round in 0..150 {
+        let text = if round % 2 == 0 { document } else { rows };
+        let mut changed = text.as_bytes().to_vec();
+        for _ in 0..=random.below(4) {
+            let at = random.below(changed.len());
+            changed[at] = 32 + random.below(95) as u8;
+        }
+        let changed = String::from_utf8(changed).unwrap();
+        let _ = if round % 2 == 0 { read("a.docx", docx(&changed)) } else { read("a.xlsx", xlsx(&changed)) };
+    }
+}
+
+#[test]
+fn archives_unfold_only_so_far() {
+    let zeros = vec![b' '; 49 << 20];
+    assert_eq!(code("a.docx", archive(&[("word/document.xml", &zeros)])), "too_large_expanded");
+    assert_eq!(
+        code("a.xlsx", archive(&[("xl/workbook.xml", b"<workbook/>"), ("xl/sharedStrings.xml", &zeros)])),
+        "too_large_expanded"
+    );
+    // Archives in archives stay what they are.
+    let inner = archive(&[("0", &zeros[..1 << 20])]);
+    assert_eq!(code("a.zip", archive(&[("a.zip", &inner)])), "unsupported_type");
+    let names: Vec<String> = (0..30_000).map(|at| format!("word/{at}")).collect();
+    let parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    assert_eq!(code("a.docx", archive(&parts)), "too_large_expanded");
+    // Paths that lead out of it are names like others.
+    let document =
+        b"<w:document xmlns:w='w'><w:body><w:p><w:r><w:t>x</w:t></w:r></w:p></w:body></w:document>";
+    assert_eq!(
+        code(
+            "a.docx",
+            archive(&[("../../../etc/passwd", b"x"), ("word/document.xml", document), ("/word/../x", b"")])
+        ),
+        "read"
+    );
+}
+
+#[test]
+fn entries_that_share_their_bytes_unfold_only_so_far() {
+    // The directory lists the same entry again and again under other names.
+    let zeros = vec![b' '; 4 << 20];
+    let bytes = archive(&[("xl/s00.xml", &zeros)]);
+    let directory = memchr::memmem::find(&bytes, b"PK\x01\x02").unwrap();
+    let end = memchr::memmem::rfind(&bytes, b"PK\x05\x06").unwrap();
+    let entry = &bytes[directory..end];
+    let mut out = bytes[..directory].to_vec();
+    for at in 0..99_u8 {
+        let mut copy = entry.to_vec();
+        let name = memchr::memmem::find(&copy, b"s00").unwrap();
+        copy[name + 1..name + 3].copy_from_slice(format!("{at:02}").as_bytes());
+        out.extend(copy);
+    }
+    let length = out.len() - directory;
+    let mut tail = bytes[end..].to_vec();
+    tail[8..10].copy_from_slice(&99_u16.to_le_bytes());
+    tail[10..12].copy_from_slice(&99_u16.to_le_bytes());
+    tail[12..16].copy_from_slice(&(length as u32).to_le_bytes());
+    out.extend(tail);
+    assert_ne!(code("a.xlsx", out), "read");
+}
+
+#[test]
+fn depth_is_no_danger() {
+    let deep = |open: &str, count: usize| open.repeat(count);
+    for tag in ["<div>", "<b>", "<table><tr><td>", "<ul><li>", "<blockquote>", "<a href=x>", "<svg><g>"] {
+        let page = format!("<html><body>words{}more", deep(tag, 100_000));
+        assert!(read("a.html", page.into_bytes()).unwrap().text.contains("words"), "{tag}");
+        for count in [150, 190, 600, 1900] {
+            let page = format!("<html><body>words{}more", deep(tag, count));
+            assert!(read("a.html", page.into_bytes()).unwrap().text.contains("more"), "{tag} {count}");
+        }
+    }
+    assert_eq!(code("a.xml", deep("<a>", 100_000).into_bytes()), "too_large_expanded");
+    assert_eq!(code("a.xml", format!("{}x{}", deep("<a>", 199), deep("</a>", 199)).into_bytes()), "read");
+    assert_eq!(code("a.json", deep("[", 100_000).into_bytes()), "unreadable");
+    assert_eq!(code("a.json", format!("{}1{}", deep("{\"a\":[", 60), deep("]}", 60)).into_bytes()), "read");
+    assert_eq!(code("a.docx", docx(&deep("<w:sdt><w:sdtContent>", 50_000))), "too_large_expanded");
+    assert_eq!(
+        code(
+            "a.docx",
+            docx(&format!("{}<w:p><w:r><w:t>x</w:t></w:r></w:p>", deep("<w:tbl><w:tr><w:tc>", 60)))
+        ),
+        "read"
+    );
+    assert_eq!(code("a.epub", epub(&deep("<div>", 100_000))), "no_text");
+    let mut mail = String::new();
+    for at in 0..10_000 {
+        mail.push_str(&format!("Content-Type: multipart/mixed; boundary=b{at}\r\n\r\n--b{at}\r\n"));
+    }
+    let _ = read("a.eml", format!("From: a@a.example\r\nSubject: x\r\n{mail}\r\nwords").into_bytes());
+    let mail = "Content-Type: message/rfc822\r\n\r\nFrom: a@a.example\r\n".repeat(10_000);
+    let _ = read("a.eml", format!("Subject: x\r\n{mail}\r\nwords").into_bytes());
+}
+
+#[test]
+fn entities_stand_as_they_are() {
+    let mut bomb = String::from("<!DOCTYPE a [<!ENTITY e0 \"ha\">");
+    for at in 1..30 {
+        bomb.push_str(&format!("<!ENTITY e{at} \"{}\">", format!("&e{};", at - 1).repeat(10)));
+    }
+    bomb.push_str("]><a>&e29;</a>");
+    assert!(read("a.xml", bomb.clone().into_bytes()).unwrap().text.contains("&e29;"));
+    assert_eq!(code("a.docx", archive(&[("word/document.xml", bomb.as_bytes())])), "unreadable");
+    let outside = "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>";
+    assert!(read("a.xml", outside.into()).unwrap().text.contains("&x;"));
+}
+
+#[test]
+fn sheets_are_as_large_as_their_cells() {
+    let far = "<row r='1'><c r='A1'><v>1</v></c></row><row r='1048576'><c r='XFD1048576'><v>2</v></c></row>";
+    let converted = read("a.xlsx", xlsx(far)).unwrap();
+    assert_eq!(converted.text, "## Prices\n\n| 1 |  |\n| --- | --- |\n|  | 2 |\n\n");
+    let rows: Vec<_> = converted.places.iter().map(|place| (place.page, place.row)).collect();
+    assert_eq!(rows, [(Some(1), None), (Some(1), Some(1)), (Some(1), Some(1_048_576))]);
+    let cells = "<t:table-row t:number-rows-repeated='1048576'><t:table-cell t:number-columns-repeated='16384'><p>x</p></t:table-cell></t:table-row>";
+    assert_eq!(code("a.ods", ods(cells)), "too_large_expanded");
+    let empty = "<t:table-row><t:table-cell><p>x</p></t:table-cell></t:table-row>\
+                 <t:table-row t:number-rows-repeated='1048575'><t:table-cell t:number-columns-repeated='16384'/></t:table-row>";
+    assert_eq!(code("a.ods", ods(empty)), "read");
+    let long = format!("a,b\n\"{}\",2\n", "x".repeat(8 << 20));
+    assert_eq!(code("a.csv", long.into_bytes()), "read");
+    assert_eq!(code("a.csv", ",".repeat(8 << 20).into_bytes()), "too_large_expanded");
+}
+
+#[test]
+fn pages_of_a_pdf_are_told() {
+    let converted = read("a.pdf", small_pdf()).unwrap();
+    for page in 1..=3_u32 {
+        let at = converted.text.find(&format!("# Heading {page}")).unwrap();
+        assert_eq!(converted.place(at).unwrap().page, Some(page), "{}", converted.text);
+    }
+    assert!(converted.text.contains("one and is divided at its end, so"), "{}", converted.text);
+}
+
+#[test]
+fn streams_of_a_pdf_unfold_only_so_far() {
+    let bomb = deflated(&vec![b' '; 64 << 20]);
+    let one = |dictionary: &str, data: &[u8]| pages(&[stream(dictionary, data)]);
+    assert_eq!(code("a.pdf", one("/Filter /FlateDecode", &bomb)), "too_large_expanded");
+    // A bomb in a bomb.
+    assert_eq!(
+        code("a.pdf", one("/Filter [/FlateDecode /FlateDecode]", &deflated(&bomb))),
+        "too_large_expanded"
+    );
+    assert_eq!(code("a.pdf", one("/Filter [/RunLengthDecode /FlateDecode]", &bomb)), "no_text");
+    // The same stream a thousand times.
+    let small = deflated(&[b' '; 1 << 20]);
+    let again = "5 0 R ".repeat(1000);
+    let objects = vec![
+        b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+        b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>".to_vec(),
+        b"null".to_vec(),
+        format!("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents [{again}] >>").into_bytes(),
+        stream("/Filter /FlateDecode", &small),
+    ];
+    assert_eq!(code("a.pdf", pdf(&objects)), "too_large_expanded");
+    // Objects in a bomb, and more of them than there can be.
+    for dictionary in [
+        "/Type /ObjStm /N 10 /First 100 /Filter /FlateDecode",
+        "/Type /ObjStm /N 99999999999999 /First 1 /Filter /FlateDecode",
+    ] {
+        let mut objects = vec![
+            b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+            b"<< /Type /Pages /Kids [] /Count 0 >>".to_vec(),
+        ];
+        objects.push(stream(dictionary, &bomb));
+        assert_ne!(code("a.pdf", pdf(&objects)), "read");
+    }
+}
+
+#[test]
+fn loops_in_a_pdf_end() {
+    let catalog = b"<< /Type /Catalog /Pages 2 0 R >>".to_vec();
+    let to_itself = b"<< /Type /Pages /Kids [2 0 R 2 0 R 2 0 R] /Count 3 >>".to_vec();
+    assert_ne!(code("a.pdf", pdf(&[catalog.clone(), to_itself])), "read");
+    // Forms that draw each other, twice each.
+    let form = |next: u32| {
+        let dictionary = format!(
+            "/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X {next} 0 R >> >>"
+        );
+        stream(&dictionary, b"/X Do /X Do")
+    };
+    let mut objects = vec![catalog.clone(), b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_vec()];
+    objects.push(b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R /Resources << /XObject << /X 5 0 R >> >> >>".to_vec());
+    objects.push(stream("", b"/X Do"));
+    objects.extend((6..46).map(form));
+    objects.push(form(5));
+    assert_ne!(code("a.pdf", pdf(&objects)), "read");
+    let deep = format!("<< /Type /Pages /Kids {} /Count 1 >>", "[".repeat(100_000));
+    assert_ne!(code("a.pdf", pdf(&[catalog.clone(), deep.into_bytes()])), "read");
+    let deep = stream("", "<< /A ".repeat(100_000).as_bytes());
+    assert_ne!(code("a.pdf", pages(&[deep])), "read");
+    // Pages far below each other.
+    let mut objects = vec![catalog];
+    objects
+        .extend((3..5000).map(|kid| format!("<< /Type /Pages /Kids [{kid} 0 R] /Count 1 >>").into_bytes()));
+    assert_ne!(code("a.pdf", pdf(&objects)), "read");
+}
+
+#[test]
+fn what_has_no_text_is_said_plainly() {
+    let picture = stream("", b"q 600 0 0 800 0 0 cm /I Do Q");
+    let refusal = read("scan.pdf", pages(&[picture])).unwrap_err();
+    assert_eq!(refusal.code(), "no_text");
+    assert!(refusal.to_string().contains("there is no text in them"), "{refusal}");
+    for name in ["a.txt", "a.md", "a.html", "a.csv", "a.json", "a.pdf", "a.docx"] {
+        assert_eq!(code(name, Vec::new()), "no_text", "{name}");
+        assert_eq!(code(name, b" \n\t\r\n ".to_vec()), "no_text", "{name}");
+    }
+    assert_eq!(code("a.docx", docx("<w:p/>")), "no_text");
+    assert_eq!(code("a.html", b"<html><body><script>x()</script></body></html>".to_vec()), "no_text");
+}
+
+#[test]
+fn names_do_not_make_formats() {
+    assert_eq!(code("a.pdf", b"words".to_vec()), "unreadable");
+    assert_eq!(code("a.txt", small_pdf()), "read");
+    assert_eq!(code("a.docx", small_pdf()), "read");
+    assert_eq!(code("a.pdf", docx("<w:p><w:r><w:t>x</w:t></w:r></w:p>")), "read");
+    assert_eq!(code("a.txt", b"\x89PNG\r\n\x1a\n".to_vec()), "unsupported_type");
+    assert_eq!(detect("", "a.bin", b"words").unwrap(), Kind::Plain);
+}
+
+#[test]
+fn what_is_encrypted_is_said_to_be() {
+    let mut file = cfb::CompoundFile::create(std::io::Cursor::new(Vec::new())).unwrap();
+    file.create_stream("/EncryptedPackage").unwrap().write_all(b"secret").unwrap();
+    file.create_stream("/EncryptionInfo").unwrap().write_all(b"info").unwrap();
+    file.flush().unwrap();
+    assert_eq!(code("a.docx", file.into_inner().into_inner()), "encrypted");
+    for (user, wanted) in [("secret", "encrypted"), ("", "read")] {
+        assert_eq!(code("a.pdf", encrypted_pdf(user)), wanted, "password `{user}`");
+    }
+}
+
+/// The small file with RC4 and a 40-bit key (ISO 32000-1, 7.6: algorithms 1 to 4), for a user's password.
+fn encrypted_pdf(user: &str) -> Vec<u8> {
+    const PAD: [u8; 32] = [
+        0x28, 0xBF, 0x4E, 0x5E, 0x4E, 0x75, 0x8A, 0x41, 0x64, 0x00, 0x4E, 0x56, 0xFF, 0xFA, 0x01, 0x08, 0x2E,
+        0x2E, 0x00, 0xB6, 0xD0, 0x68, 0x3E, 0x80, 0x2F, 0x0C, 0xA9, 0xFE, 0x64, 0x53, 0x69, 0x7A,
+    ];
+    let padded = |password: &str| -> Vec<u8> { password.bytes().chain(PAD).take(32).collect() };
+    let owner = rc4(&md5(&padded("owner"))[..5], &padded(user));
+    let mut seed = padded(user);
+    seed.extend(&owner);
+    seed.extend((-4_i32).to_le_bytes());
+    seed.extend(b"0123456789abcdef");
+    let key = md5(&seed)[..5].to_vec();
+    let check = rc4(&key, &PAD);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let content = line(12, 700, "Nobody knows");
+    let mut own = key.clone();
+    own.extend([5, 0, 0, 0, 0]);
+    let bytes = pages(&[stream("", &rc4(&md5(&own)[..10], content.as_bytes()))]);
+    let text = bytes.windows(7).rposition(|window| window == b"trailer").unwrap();
+    let mut out = bytes[..text].to_vec();
+    let rest = String::from_utf8(bytes[text..].to_vec()).unwrap();
+    let encrypt = format!(
+        "/Root 1 0 R /ID [<{0}> <{0}>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <{1}> /U <{2}> >>",
+        hex(b"0123456789abcdef"),
+        hex(&owner),
+        hex(&check)
+    );
+    out.extend(rest.replace("/Root 1 0 R", &encrypt).bytes());
+    out
+}
+
+fn rc4(key: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut state: Vec<u8> = (0..=255).collect();
+    let mut j = 0_usize;
+    for i in 0..256 {
+        j = (j + usize::from(state[i]) + usize::from(key[i % key.len()])) % 256;
+        state.swap(i, j);
+    }
+    let (mut i, mut j) = (0, 0);
+    let one = |byte: &u8| {
+        i = (i + 1) % 256;
+        j = (j + usize::from(state[i])) % 256;
+        state.swap(i, j);
+        byte ^ state[(usize::from(state[i]) + usize::from(state[j])) % 256]
+    };
+    data.iter().map(one).collect()
+}
+
+fn md5(data: &[u8]) -> [u8; 16] {
+    use md5::Digest;
+    md5::Md5::digest(data).into()
+}
