@@ -238,7 +238,7 @@ impl<'p, P: Ports> Batch<'p, P> {
                             .into(),
                     }
                 })?;
-            let embedded = embedded_text(title.as_deref(), &span.headings, body, &self.settings.chunk);
+            let embedded = embedded_text(title.as_deref(), &span.headings, None, body, &self.settings.chunk);
             chunks.push(ChunkRow {
                 ordinal: span.ordinal,
                 vector: String::new(),

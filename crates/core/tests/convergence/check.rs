@@ -170,8 +170,9 @@ fn check_chunks(
     metadata.insert(DOCUMENT_FIELD.into(), document_tag(&tenant, &document).into());
     let namespace = Namespace::new(&tenant, &embedding.fingerprint());
     let title = version.embedded_title.as_deref();
-    let embedded =
-        |chunk: &Chunk| embedded_text(title, &chunk.headings, &text[chunk.start..chunk.end], &settings.chunk);
+    let embedded = |chunk: &Chunk| {
+        embedded_text(title, &chunk.headings, None, &text[chunk.start..chunk.end], &settings.chunk)
+    };
     let mut expected: Vec<ChunkRow> = rows
         .iter()
         .zip(&chunks)
