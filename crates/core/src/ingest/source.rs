@@ -1,6 +1,6 @@
 //! A document's text, read from its original a window at a time.
 
-use crate::chunk::Format;
+use crate::chunk::{Format, Language};
 use crate::ports::ObjectStore;
 use crate::{Error, Result, Tenant};
 use std::ops::Range;
@@ -136,6 +136,6 @@ pub fn format_of(media_type: &str) -> Option<Format> {
     match media_type {
         "text/plain" => Some(Format::Plain),
         "text/markdown" | "text/x-markdown" => Some(Format::Markdown),
-        _ => None,
+        _ => media_type.strip_prefix("text/x-").and_then(Language::from_name).map(Format::Code),
     }
 }

@@ -19,7 +19,7 @@ pub(super) const REACH: usize = 4096;
 /// How much of a line is looked at when it begins.
 const LINE: usize = 256;
 /// In longer lines, statements are told apart as lines are in others.
-const LONG_LINE: usize = 200;
+const LONG_LINE: isize = 200;
 
 /// A place where code can be cut.
 #[derive(Clone, Copy, Debug)]
@@ -94,9 +94,10 @@ enum Inside {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Head {
     text: String,
-    start: usize,
+    /// Before the text that is there if negative, as are the other places that are signed.
+    start: isize,
     /// Where the comments before it begin, or it does.
-    from: usize,
+    from: isize,
     indentation: usize,
     /// Nothing comes before it in its line.
     begins_line: bool,
@@ -118,7 +119,7 @@ pub(super) struct Scanner {
     /// The last character of code that is no blank.
     last: char,
     /// Where the line begins.
-    line: usize,
+    line: isize,
     indentation: usize,
     /// The line has something else than blanks.
     begun: bool,
@@ -127,7 +128,7 @@ pub(super) struct Scanner {
     /// There is a blank line before.
     blank: bool,
     /// Where the comments and annotations right before begin.
-    lead: Option<usize>,
+    lead: Option<isize>,
     heredoc: Option<String>,
     /// Open `#if`s: how many frames there were.
     conditions: Vec<usize>,
@@ -160,10 +161,12 @@ impl Scanner {
 
     /// Lets all offsets be counted from `start` on.
     pub(super) fn rebase(&mut self, start: usize) {
-        for offset in [&mut self.at, &mut self.line, &mut self.head.start, &mut self.head.from] {
-            *offset = offset.saturating_sub(start);
+        self.at = self.at.saturating_sub(start);
+        let start = start.cast_signed();
+        for offset in [&mut self.line, &mut self.head.start, &mut self.head.from] {
+            *offset -= start;
         }
-        self.lead = self.lead.map(|lead| lead.saturating_sub(start));
+        self.lead = self.lead.map(|lead| lead - start);
     }
 
     /// The items around a place `depth` deep that comes next, outermost first.
@@ -197,7 +200,7 @@ impl Scanner {
             if byte == b'\n' || byte == b'\r' && bytes.get(at + 1) != Some(&b'\n') {
                 self.end_line(text, found);
                 self.at += 1;
-                self.line = self.at;
+                self.line = self.at.cast_signed();
                 continue;
             }
             if !self.begun {
@@ -303,7 +306,7 @@ impl Scanner {
                 self.inside = Inside::Code;
             }
             Inside::Heredoc(tag) => {
-                let line = text[self.line.min(self.at)..self.at].trim();
+                let line = usize::try_from(self.line).map_or("", |line| text[line..self.at].trim());
                 if line.strip_suffix(';').unwrap_or(line) == tag {
                     self.inside = Inside::Code;
                 }
@@ -340,7 +343,7 @@ impl Scanner {
             if adjacent {
                 border.class = Class::Inside;
             } else {
-                self.lead = Some(at);
+                self.lead = Some(at.cast_signed());
                 if self.is_by_indentation() && self.open == 0 {
                     border.depth = self.frames.iter().filter(|frame| frame.indentation < indentation).count();
                 } else if !self.head.text.is_empty() && !self.ends_statement(indentation) {
@@ -351,6 +354,7 @@ impl Scanner {
             if !self.is_comment(rest) {
                 // Read as code, but it introduces nothing.
                 self.end_statement(found);
+                let at = at.cast_signed();
                 self.head = Head { start: at, from: at, indentation, ..Head::default() };
             }
             return;
@@ -378,8 +382,9 @@ impl Scanner {
         }
         if adjacent {
             // The comments are as deep as what they are about.
-            let from = self.lead.unwrap_or(at);
-            for before in found.borders.iter_mut().rev().take_while(|before| before.at >= from) {
+            let from = self.lead.unwrap_or(at.cast_signed());
+            for before in found.borders.iter_mut().rev().take_while(|before| before.at.cast_signed() >= from)
+            {
                 before.depth = border.depth;
                 before.indentation = border.indentation;
             }
@@ -538,9 +543,10 @@ impl Scanner {
 
     fn begin_head(&mut self, at: usize, begins_line: bool) {
         self.head.text.clear();
-        self.head.start = at;
+        self.head.start = at.cast_signed();
         let lead = if begins_line { self.lead.take() } else { None };
-        self.head.from = lead.filter(|from| at - from <= REACH).unwrap_or(at);
+        let at = at.cast_signed();
+        self.head.from = lead.filter(|from| at - from <= REACH.cast_signed()).unwrap_or(at);
         self.head.indentation = self.indentation;
         self.head.begins_line = begins_line;
     }
@@ -551,7 +557,10 @@ impl Scanner {
 
     /// The item that the head introduces.
     fn item(&self, frames: usize, body: bool) -> Option<(String, Kind)> {
-        if self.deep > 0 || self.at - self.head.start > REACH || self.head.text.trim().is_empty() {
+        if self.deep > 0
+            || self.at.cast_signed() - self.head.start > REACH.cast_signed()
+            || self.head.text.trim().is_empty()
+        {
             return None;
         }
         symbol::symbol(self.language, &self.head.text, self.parent(frames), body)
@@ -565,9 +574,9 @@ impl Scanner {
         let number = found.names.len();
         found.names.push(name.to_owned());
         let from = self.head.from;
-        for border in found.borders.iter_mut().rev().take_while(|border| border.at >= from) {
+        for border in found.borders.iter_mut().rev().take_while(|border| border.at.cast_signed() >= from) {
             border.item = Some(number);
-            if is_new && border.at == from {
+            if is_new && border.at.cast_signed() == from {
                 border.quality = Quality::Item;
             }
         }
@@ -631,7 +640,9 @@ impl Scanner {
         }
         if item.is_some() {
             self.frames.truncate(frames);
-            for border in found.borders.iter_mut().rev().take_while(|border| border.at >= self.head.from) {
+            for border in
+                found.borders.iter_mut().rev().take_while(|border| border.at.cast_signed() >= self.head.from)
+            {
                 border.depth = frames;
             }
         } else {
@@ -717,7 +728,7 @@ impl Scanner {
         if !byte.is_ascii_whitespace() {
             self.last = char::from(byte);
         }
-        if matches!(byte, b';' | b'}' | b',') && self.at - self.line > LONG_LINE {
+        if matches!(byte, b';' | b'}' | b',') && self.at.cast_signed() - self.line > LONG_LINE {
             self.soft_border(text, byte, found);
         }
     }
@@ -752,7 +763,7 @@ impl Scanner {
         if self.head.text.is_empty() {
             let blanks = code.len() - code.trim_start().len();
             let at = self.at - code.len() + blanks;
-            if self.head.start != at {
+            if self.head.start != at.cast_signed() {
                 self.begin_head(at, false);
             }
             self.fill(&code[blanks..]);
@@ -768,7 +779,7 @@ impl Scanner {
 
     fn keep(&mut self, c: char) {
         if self.head.text.len() < MAX_HEAD {
-            if self.head.text.is_empty() && self.head.start != self.at - 1 {
+            if self.head.text.is_empty() && self.head.start != self.at.cast_signed() - 1 {
                 self.begin_head(self.at - 1, false);
             }
             self.head.text.push(c);
@@ -813,8 +824,10 @@ impl Scanner {
         if rest.starts_with('\'') {
             if spec.has(Quirk::RustStrings) || !spec.quotes.iter().any(|quote| quote.open.starts_with('\'')) {
                 // A character, else a lifetime or a prime.
-                let len = character(rest).unwrap_or(1);
-                self.enter(Inside::Code, len);
+                match character(rest) {
+                    Some(len) => self.enter(Inside::Code, len),
+                    None => self.keep_byte(b'\''),
+                }
                 return true;
             }
             // An apostrophe in text among the code, or in a number; but `b'…'` is a string.
