@@ -562,7 +562,7 @@ fn other_languages_tell_their_items() {
             let indentation = &line[..line.len() - line.trim_start().len()];
             long.push_str(line);
             long.push('\n');
-            if line.ends_with(['{', ':', '>', '=']) || line.ends_with("do") || line.starts_with('[') {
+            if line.ends_with(['{', ':', '>', '=', ')']) || line.ends_with("do") || line.starts_with('[') {
                 for _ in 0..6 {
                     long.push_str(&format!("{indentation}  {mark}some words about it{end}\n"));
                 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use ragflare_core::chunk::{Chunk, ChunkSettings, ChunkStream, Chunker, Format, embedded_text, shown_text};
+use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, embedded_text, shown_text};
 use ragflare_core::tokens::WordPiece;
 use ragflare_core::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
@@ -129,7 +129,7 @@ fn a_row_that_fits_is_not_cut() {
 #[test]
 fn the_header_of_a_table_longer_than_a_piece_is_kept() {
     let text = format!("# Prices\n\n{}\n\n# End\n\nWords.\n", table(20_000));
-    let mut stream = ChunkStream::new(ChunkSettings::default(), Format::Markdown);
+    let mut stream = Chunker::new(ChunkSettings::default()).unwrap().stream(Format::Markdown);
     let mut chunks = Vec::new();
     loop {
         let wanted = stream.wants();

@@ -19,7 +19,7 @@ pub(super) const REACH: usize = 4096;
 /// How much of a line is looked at when it begins.
 const LINE: usize = 256;
 /// In longer lines, statements are told apart as lines are in others.
-const LONG_LINE: isize = 200;
+const LONG_LINE: usize = 200;
 
 /// A place where code can be cut.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,8 @@ pub(super) struct Scanner {
     indentation: usize,
     /// The line has something else than blanks.
     begun: bool,
+    /// It is so long that statements in it are told apart.
+    long: bool,
     /// Its head is not complete before its end.
     is_head: bool,
     /// There is a blank line before.
@@ -150,6 +152,7 @@ impl Scanner {
             line: 0,
             indentation: 0,
             begun: false,
+            long: false,
             is_head: false,
             blank: true,
             lead: None,
@@ -299,6 +302,9 @@ impl Scanner {
 
     fn end_line(&mut self, text: &str, found: &mut Found) {
         let continued = text[..self.at].ends_with('\\');
+        if self.inside == Inside::Code && !self.head.text.is_empty() {
+            self.keep_on('\n');
+        }
         match &self.inside {
             Inside::LineComment => self.inside = Inside::Code,
             Inside::Directive if !continued => self.inside = Inside::Code,
@@ -328,6 +334,7 @@ impl Scanner {
     fn begin_line(&mut self, text: &str, found: &mut Found) {
         let at = self.at;
         let rest = self.line_at(text, at);
+        self.long = rest.len() > LONG_LINE;
         let quality = if self.blank { Quality::AfterBlank } else { Quality::Tight };
         let indentation = self.effective(rest);
         let mut border =
@@ -473,7 +480,8 @@ impl Scanner {
         let is_block = |(open, close): &(&str, &str)| {
             rest.strip_prefix(open).is_some_and(|rest| {
                 // Code may follow in its line.
-                rest.split_once(close).is_none_or(|(_, after)| after.trim().is_empty())
+                let end = if spec.nested { rest.rfind(close) } else { rest.find(close) };
+                end.is_none_or(|end| rest[end + close.len()..].trim().is_empty())
             })
         };
         spec.block.iter().any(is_block) || spec.line.iter().any(|mark| rest.starts_with(mark))
@@ -728,7 +736,7 @@ impl Scanner {
         if !byte.is_ascii_whitespace() {
             self.last = char::from(byte);
         }
-        if matches!(byte, b';' | b'}' | b',') && self.at.cast_signed() - self.line > LONG_LINE {
+        if self.long && matches!(byte, b';' | b'}' | b',') {
             self.soft_border(text, byte, found);
         }
     }
