@@ -102,7 +102,7 @@ pub struct ChunkSettings {
 
 impl Default for ChunkSettings {
     fn default() -> Self {
-        Self { target: 160, code_target: 384, overlap: 0, prefix: 64 }
+        Self { target: 160, code_target: 416, overlap: 0, prefix: 64 }
     }
 }
 

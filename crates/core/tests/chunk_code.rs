@@ -608,6 +608,23 @@ fn code_without_line_ends_is_cut_between_statements() {
 }
 
 #[test]
+fn line_ends_of_any_kind_are_line_ends() {
+    let text = format!(
+        "// First.\nfn first() {{\n{}}}\n\n// Second.\nfn second() {{\n{}}}\n",
+        lines(8, "    call(N); // it"),
+        lines(8, "    other(N); // it")
+    );
+    let cut_as = |end: &str| -> Vec<(String, String)> {
+        let chunks = cut("rust", 60, &text.replace('\n', end));
+        let first = |line: String| line.split('\r').next().unwrap().to_owned();
+        chunks.into_iter().map(|(line, headings)| (first(line), headings)).collect()
+    };
+    assert_eq!(cut_as("\r\n"), cut_as("\n"));
+    assert_eq!(cut_as("\r"), cut_as("\n"));
+    assert_eq!(cut_as("\n").last().unwrap().1, "fn second");
+}
+
+#[test]
 fn the_target_of_code_is_a_setting_of_its_own() {
     let text = lines(200, "call(N);");
     let settings = ChunkSettings { target: 40, code_target: 120, overlap: 0, prefix: 64 };

@@ -222,6 +222,7 @@ impl Scanner {
             match &self.inside {
                 Inside::Code => self.read_code(text, end, found),
                 Inside::LineComment | Inside::Directive | Inside::Heredoc(_) => {
+                    self.at += 1;
                     self.skip(text, end, |byte| matches!(byte, b'\n' | b'\r'));
                 }
                 Inside::Comment(which, depth) => {
