@@ -20,6 +20,12 @@
 //!   count at the top level of a document only: one inside a quote, a list or a code fence structures that, not the
 //!   document.
 //!
+//! - A chunk that begins in a table, below its header row, carries that ([`Chunk::table_header`]). A row is cut only if it does
+//!   not fit into a chunk.
+//!
+//! Source code ([`Format::Code`]) is cut between items, with the comments and annotations before them, as many as fit; an item that
+//! does not, between those in it, else between statements. Its headings are the items it is in.
+//!
 //! What holds for every text and every valid [`ChunkSettings`]: chunks are in order, lie on character boundaries and
 //! together cover everything but blanks; without [`overlap`](ChunkSettings::overlap) they do not overlap; none has more
 //! than [`ChunkSettings::max_tokens`] tokens or [`MAX_CHUNK_BYTES`] bytes; the same text gives the same chunks.
@@ -102,7 +108,7 @@ pub struct ChunkSettings {
 
 impl Default for ChunkSettings {
     fn default() -> Self {
-        Self { target: 160, code_target: 384, overlap: 0, prefix: 64 }
+        Self { target: 160, code_target: 416, overlap: 0, prefix: 64 }
     }
 }
 

@@ -25,6 +25,8 @@ const MAX_INDENTATION: usize = 64;
 /// piece (128 KiB), link definitions one after another being such a block, too: its rest is read after a line that makes
 /// the parser see the rest of such a block, and structure nested in it may be seen otherwise.
 ///
+/// Of source code, a piece ends where some 25 KB behind it are known, and the chunks are always those of the whole text.
+///
 /// Between two pieces it is small (some KiB) and can be stored: to go on later takes this and the rest of the text.
 ///
 /// ```

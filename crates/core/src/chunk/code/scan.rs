@@ -222,6 +222,7 @@ impl Scanner {
             match &self.inside {
                 Inside::Code => self.read_code(text, end, found),
                 Inside::LineComment | Inside::Directive | Inside::Heredoc(_) => {
+                    self.at += 1;
                     self.skip(text, end, |byte| matches!(byte, b'\n' | b'\r'));
                 }
                 Inside::Comment(which, depth) => {
@@ -375,7 +376,12 @@ impl Scanner {
             found.borders.push(border);
             self.conditional(rest);
             self.inside = Inside::Directive;
-            self.lead = None;
+            if !rest[1..].trim_start().starts_with("if") {
+                self.lead = None;
+            } else if !adjacent {
+                // It goes with what it is about.
+                self.lead = Some(at.cast_signed());
+            }
             return;
         }
         let in_block = if self.is_by_indentation() {
@@ -466,6 +472,11 @@ impl Scanner {
 
     fn in_parentheses(&self) -> bool {
         self.deep > 0 || self.frames.last().is_some_and(|frame| matches!(frame.bracket, '(' | '['))
+    }
+
+    /// Whether the parentheses are those of an annotation: `@Name({…})`.
+    fn in_annotation(&self) -> bool {
+        self.in_parentheses() && self.head.text.starts_with('@')
     }
 
     /// Whether what was read last ends a statement, if a line with that indentation follows.
@@ -715,16 +726,22 @@ impl Scanner {
             return;
         }
         match byte {
-            b'{' => {
-                self.open_brace(found);
+            b'{' if self.in_annotation() => {
+                self.keep('{');
+                self.push('{', Kind::Value, None);
             }
+            b'{' => self.open_brace(found),
             b'(' | b'[' => {
                 self.keep(char::from(byte));
                 self.push(char::from(byte), Kind::Value, None);
             }
             b'}' => {
                 self.close('}');
-                self.head.text.clear();
+                if self.in_annotation() {
+                    self.keep('}');
+                } else {
+                    self.head.text.clear();
+                }
             }
             b')' | b']' => {
                 self.close(char::from(byte));

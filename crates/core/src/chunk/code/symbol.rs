@@ -161,7 +161,10 @@ fn introduced(language: Language, head: &str, parent: Option<Kind>, body: bool) 
     if in_function && (kind == Kind::Value || language == Language::OCaml) {
         return None;
     }
-    let rest = rest.trim_start();
+    let mut rest = rest.trim_start();
+    if language == Language::OCaml {
+        rest = rest.strip_prefix("rec ").unwrap_or(rest).trim_start();
+    }
     let is_c = matches!(language, Language::C | Language::Cpp);
     if is_c && (!body || rest.contains('=') || keyword != "namespace" && rest.contains('(')) {
         return None;
