@@ -13,6 +13,7 @@
 //! Nothing here does I/O, and nothing trusts its input: what a file may unfold to is bounded by [`Limits`], and a file that
 //! can't be read is a [`Refusal`] with a code and a sentence for the person who uploaded it.
 
+mod chunks;
 mod csv;
 mod data;
 mod feed;
@@ -28,6 +29,7 @@ mod subtitles;
 mod text;
 mod tree;
 
+use ragflare_core::conversion::{GivenChunk, Place};
 pub use ragflare_core::kind::Kind;
 use ragflare_core::kind::{self, Detected};
 pub use text::decode;
@@ -62,6 +64,10 @@ pub struct Converted {
     pub title: Option<String>,
     /// Where each page, slide or sheet begins in the text, in bytes. Empty when the format has none.
     pub pages: Vec<usize>,
+    /// Where pages and rows begin, if not by `pages`.
+    pub places: Vec<Place>,
+    /// The chunks, where the uploader cut the text.
+    pub chunks: Vec<GivenChunk>,
 }
 
 impl Converted {
@@ -158,6 +164,7 @@ pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, R
         Kind::Html => html::convert(&decode(bytes)?, limits)?,
         Kind::Csv => csv::convert(&decode(bytes)?, limits)?,
         Kind::Json => data::json(&decode(bytes)?, limits)?,
+        Kind::Chunks => chunks::convert(&decode(bytes)?, limits)?,
         Kind::JsonLines => data::lines(&decode(bytes)?, limits)?,
         Kind::Xml => feed::convert(&decode(bytes)?, limits)?,
         Kind::Notebook => notebook::convert(&decode(bytes)?, limits)?,

@@ -5,8 +5,11 @@
 //! extension; then whether the bytes are text at all. A type or an extension whose format has a signature that the bytes lack
 //! is refused as broken.
 
-use crate::chunk::Format;
+use crate::chunk::{Format, Language};
 use crate::media::mp3;
+
+/// The media type of chunks of the uploader's own: `{"chunks": [{"text": …, "headings": […], "page": …, "row": …}]}`.
+pub const CHUNKS: &str = "application/vnd.ragflare.chunks+json";
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub enum Kind {
     Csv,
     /// JSON.
     Json,
+    /// Chunks of the uploader's own, as JSON.
+    Chunks,
     /// A JSON value a line.
     JsonLines,
     /// XML; RSS and Atom among it.
@@ -84,7 +89,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the text is Markdown.
     pub fn is_markdown(self) -> bool {
-        !matches!(self, Self::Plain | Self::Code(_) | Self::Subtitles)
+        !matches!(self, Self::Plain | Self::Code(_) | Self::Subtitles | Self::Chunks)
     }
 
     /// Whether the bytes are the text, but for their encoding.
@@ -94,7 +99,11 @@ impl Kind {
 
     /// How its text is cut into chunks.
     pub fn format(self) -> Format {
-        if self.is_markdown() { Format::Markdown } else { Format::Plain }
+        match self {
+            Self::Code(name) => Language::from_name(name).map_or(Format::Plain, Format::Code),
+            kind if kind.is_markdown() => Format::Markdown,
+            _ => Format::Plain,
+        }
     }
 
     /// The media type that a file of it is stored with when its uploader named none.
@@ -105,6 +114,7 @@ impl Kind {
             Self::Html => "text/html",
             Self::Csv => "text/csv",
             Self::Json => "application/json",
+            Self::Chunks => CHUNKS,
             Self::JsonLines => "application/jsonl",
             Self::Xml => "application/xml",
             Self::Notebook => "application/x-ipynb+json",
@@ -228,6 +238,7 @@ fn by_media_type(media_type: &str) -> Option<Kind> {
         | "application/x-ndjson"
         | "application/x-jsonlines"
         | "application/jsonlines" => Kind::JsonLines,
+        CHUNKS => Kind::Chunks,
         "application/x-ipynb+json" => Kind::Notebook,
         "text/vtt" | "application/x-subrip" | "text/srt" => Kind::Subtitles,
         "message/rfc822" => Kind::Mail,

@@ -8,6 +8,7 @@ mod not_found;
 mod plain;
 pub mod template;
 
+use crate::chunk::shown_text;
 use crate::identity::digest;
 use crate::ports::{Called, Message};
 use crate::search::Hit;
@@ -29,8 +30,8 @@ pub fn source(number: usize, hit: &Hit) -> String {
     let place: Vec<&str> =
         hit.title.iter().map(String::as_str).chain(hit.headings.iter().map(String::as_str)).collect();
     let place = if place.is_empty() { hit.document_id.to_string() } else { place.join(" > ") };
-    let header = hit.table_header.as_ref().map(|header| format!("{}\n", data(header))).unwrap_or_default();
-    format!("[S{number}] {}\n{header}{}{SEPARATOR}", plain::line(&place), data(&hit.text))
+    let text = shown_text(hit.table_header.as_deref(), &hit.text);
+    format!("[S{number}] {}\n{}{SEPARATOR}", plain::line(&place), data(&text))
 }
 
 /// The last message: sources between their lines, then the question.

@@ -58,8 +58,9 @@ async fn store(
     let places: Vec<Place> = (1..)
         .zip(&converted.pages)
         .map(|(page, at)| Place { at: *at as u64, page: Some(page), row: None })
+        .chain(converted.places)
         .collect();
-    let map = TextMap { places, chunks: Vec::new() };
+    let map = TextMap { places, chunks: converted.chunks };
     convert::store(bucket, key, converted.text, &map, kind.format()).await
 }
 

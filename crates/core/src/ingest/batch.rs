@@ -238,7 +238,9 @@ impl<'p, P: Ports> Batch<'p, P> {
                             .into(),
                     }
                 })?;
-            let embedded = embedded_text(title.as_deref(), &span.headings, body, &self.settings.chunk);
+            let header = span.table_header.as_deref();
+            let embedded =
+                embedded_text(title.as_deref(), &span.headings, header, body, &self.settings.chunk);
             chunks.push(ChunkRow {
                 ordinal: span.ordinal,
                 vector: String::new(),

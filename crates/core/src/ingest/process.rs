@@ -599,7 +599,7 @@ async fn cut<O: ObjectStore>(
                 tokens: chunk.tokens as u64,
                 headings: chunk.headings,
                 places: conversion::within(places, start..end),
-                table_header: None,
+                table_header: chunk.table_header,
             });
         });
         looked_at += length;

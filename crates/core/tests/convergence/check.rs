@@ -175,8 +175,15 @@ fn check_chunks(
     metadata.insert(DOCUMENT_FIELD.into(), document_tag(&tenant, &document).into());
     let namespace = Namespace::new(&tenant, &embedding.fingerprint());
     let title = version.embedded_title.as_deref();
-    let embedded =
-        |chunk: &Chunk| embedded_text(title, &chunk.headings, &text[chunk.start..chunk.end], &settings.chunk);
+    let embedded = |chunk: &Chunk| {
+        embedded_text(
+            title,
+            &chunk.headings,
+            chunk.table_header.as_deref(),
+            &text[chunk.start..chunk.end],
+            &settings.chunk,
+        )
+    };
     let mut expected: Vec<ChunkRow> = rows
         .iter()
         .zip(&chunks)
@@ -189,7 +196,7 @@ fn check_chunks(
             end: chunk.end as u64,
             tokens: chunk.tokens as u64,
             places: within(&places, chunk.start as u64..chunk.end as u64),
-            table_header: None,
+            table_header: chunk.table_header.clone(),
             headings: chunk.headings.clone(),
             terms: Vec::new(),
         })
