@@ -15,10 +15,12 @@ use xtask::{Stack, StackOptions, paths};
 const VISION: &str = "@cf/google/gemma-4-26b-a4b-it";
 const SPEECH: &str = "@cf/openai/whisper-large-v3-turbo";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0";
-/// Bytes of a second of the recordings made here: 8 kHz, 16 bits, one channel.
-const SECOND: usize = 16_000;
+/// Bytes of a second of a recording of 8 kHz: a part has at most 4 MB.
+const SPEAKING: u32 = 16_000;
+/// And of one of 500 Hz: a part has at most 600 seconds, which cost 466 neurons.
+const HUMMING: u32 = 1_000;
 /// What a tenant may spend here in a day.
-const NEURONS: f64 = 1000.0;
+const NEURONS: f64 = 5000.0;
 
 struct World {
     stack: Stack,
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
     let cases: &[Case<World>] = &[
         ("what is seen in an image is found and cited", an_image),
         ("a long recording is heard in parts", a_recording),
+        ("a recording of more parts than an invocation hears", many_parts),
         ("a part that can't be heard fails the recording", a_part_fails),
         ("a recording in a format that is not cut", an_uncut_recording),
         ("the day's neurons bound what is heard", a_limit),
@@ -91,13 +94,13 @@ fn replies(model: &str, reply: &Value) -> Value {
     json!({"match": {"service": "ai", "op": "run", "model": model}, "times": 1, "action": {"reply": reply}})
 }
 
-/// A recording of so many bytes of sound, none of which is heard.
-fn wav(bytes: usize) -> Vec<u8> {
+/// A recording of so many bytes of sound, none of which is heard: 16 bits, one channel.
+fn wav(second: u32, bytes: usize) -> Vec<u8> {
     let mut file = b"RIFF".to_vec();
     file.extend((bytes as u32 + 36).to_le_bytes());
     file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    file.extend(8_000u32.to_le_bytes());
-    file.extend((SECOND as u32).to_le_bytes());
+    file.extend((second / 2).to_le_bytes());
+    file.extend(second.to_le_bytes());
     file.extend(b"\x02\0\x10\0data");
     file.extend((bytes as u32).to_le_bytes());
     file.resize(44 + bytes, 0);
@@ -170,7 +173,7 @@ fn a_recording(world: &World) -> Result<()> {
     ]);
     let (calls, cited) = world.under(&rules, || {
         // 250 seconds fit into a part of 4 MB.
-        let put = client.put_as("log.wav", "audio/wav", &wav(5_000_000))?;
+        let put = client.put_as("log.wav", "audio/wav", &wav(SPEAKING, 5_000_000))?;
         ensure!(put.status == 202, "{} {}", put.status, put.text());
         searchable(&client, "log.wav")?;
         Ok((world.calls()?, citation(&client, "When did the relief boat come in?")?))
@@ -195,13 +198,13 @@ fn a_part_fails(world: &World) -> Result<()> {
     let invalid = json!({"match": {"service": "ai", "op": "run", "model": SPEECH}, "action": {"error": {"code": 5004}}});
     let rules = json!([replies(SPEECH, &recorded("ai-whisper-turbo.txt")?), invalid]);
     world.under(&rules, || {
-        failed(&client, "log.wav", "audio/wav", &wav(5_000_000), "speech_5004")?;
+        failed(&client, "log.wav", "audio/wav", &wav(SPEAKING, 5_000_000), "speech_5004")?;
         ensure!(world.calls()? == 2, "invalid data stays invalid");
         Ok(())
     })?;
     let silence = json!({"text": "", "segments": [], "transcription_info": {"duration": 2.0}});
     world.under(&json!([replies(SPEECH, &silence)]), || {
-        let why = failed(&client, "silence.wav", "audio/wav", &wav(32_000), "no_text")?;
+        let why = failed(&client, "silence.wav", "audio/wav", &wav(SPEAKING, 32_000), "no_text")?;
         ensure!(why.contains("no speech"), "{why}");
         Ok(())
     })?;
@@ -233,8 +236,7 @@ fn a_limit(world: &World) -> Result<()> {
     let heard =
         json!([{"match": {"service": "ai", "op": "run", "model": SPEECH}, "action": {"reply": reply}}]);
     world.under(&heard, || {
-        // Three whole parts of 250 seconds, 194 neurons each.
-        let recording = wav(3 * 3_999_954);
+        let recording = wav(HUMMING, 6 * 600_000);
         client.put_as("first.wav", "audio/wav", &recording)?;
         searchable(&client, "first.wav")?;
         client.put_as("second.wav", "audio/wav", &recording)?;
@@ -244,7 +246,25 @@ fn a_limit(world: &World) -> Result<()> {
         ensure!(waiting["code"] == "daily_allowance_used_up", "{document}");
         ensure!(waiting["message"].as_str().is_some_and(|text| text.contains("neurons")), "{document}");
         let calls = world.calls()?;
-        ensure!(calls == 5, "{calls} parts of 194 neurons for a day's {NEURONS}");
+        ensure!(calls == 10, "{calls} parts of 466 neurons for a day's {NEURONS}");
+        Ok(())
+    })
+}
+
+fn many_parts(world: &World) -> Result<()> {
+    let client = world.admin.tenant("patient")?;
+    let reply = json!({"text": "", "segments": [{"start": 1.5, "end": 3.0, "text": " The hour strikes."}]});
+    let heard =
+        json!([{"match": {"service": "ai", "op": "run", "model": SPEECH}, "action": {"reply": reply}}]);
+    world.under(&heard, || {
+        // An invocation hears eight parts.
+        client.put_as("clock.wav", "audio/wav", &wav(HUMMING, 9 * 600_000))?;
+        searchable(&client, "clock.wav")?;
+        let calls = world.calls()?;
+        ensure!(calls == 9, "{calls} calls for nine parts");
+        let text = client.get("/v1/documents/clock.wav/text")?.text();
+        let said = text.matches("The hour strikes.").count();
+        ensure!(said == 9 && text.ends_with("[01:20:01] The hour strikes.\n"), "{text}");
         Ok(())
     })
 }
@@ -272,7 +292,7 @@ fn what_the_twin_lacks(world: &World) -> Result<()> {
     world.under(&json!([]), || {
         for (id, media_type, bytes, code, says) in [
             ("a.png", "image/png", PNG.to_vec(), "vision_5007", "the twin has no vision models"),
-            ("a.wav", "audio/wav", wav(16_000), "speech_5007", "the twin has no speech models"),
+            ("a.wav", "audio/wav", wav(SPEAKING, 16_000), "speech_5007", "the twin has no speech models"),
             (
                 "a.csv",
                 "text/csv",
@@ -294,7 +314,7 @@ fn refused(world: &World) -> Result<()> {
     let client = Client::new(&stack.url).with_key(&stack.admin_key).tenant("refused")?;
     for (id, media_type, bytes, setting) in [
         ("a.png", "image/png", PNG.to_vec(), "ingest.image"),
-        ("a.wav", "audio/wav", wav(16_000), "ingest.audio"),
+        ("a.wav", "audio/wav", wav(SPEAKING, 16_000), "ingest.audio"),
     ] {
         let reply = client.put_as(id, media_type, &bytes)?;
         ensure!(
