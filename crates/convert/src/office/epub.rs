@@ -71,7 +71,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     }
     // The first chapter's page has what stands before it.
     pages[0] = 0;
-    Ok(Converted { text: out, title, pages })
+    Ok(Converted { text: out, title, pages, ..Converted::default() })
 }
 
 /// Without percent signs.

@@ -23,7 +23,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     }
     let title = package.xml("docProps/core.xml")?.and_then(|core| core.child("title").map(Element::text));
     let title = title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
-    Ok(Converted { text: markdown_tidy_pages(out), title, pages })
+    Ok(Converted { text: markdown_tidy_pages(out), title, pages, ..Converted::default() })
 }
 
 fn markdown_tidy_pages(text: String) -> String {
