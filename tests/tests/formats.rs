@@ -2,6 +2,8 @@
 
 #[path = "formats/folder.rs"]
 mod folder;
+#[path = "formats/naughty.rs"]
+mod naughty;
 mod shared;
 
 use anyhow::{Context, Result, ensure};
@@ -74,6 +76,9 @@ fn main() -> ExitCode {
         ("text and original of a converted document", texts_and_originals),
         ("text in any encoding", encodings),
         ("what can't be read fails with a reason", unreadable),
+        ("files that unfold, or nest without end", unfolding),
+        ("chunks of one's own", own_chunks),
+        ("strings that break software", naughty::strings_do_no_harm),
         ("a folder of files", folder::is_read),
     ];
     run(World::start, cases)
@@ -224,6 +229,90 @@ fn encodings(world: &World) -> Result<()> {
         ["latin.txt", "declared.txt", "wide.txt", "late.txt"].iter().all(|id| found.contains(id)),
         "{found:?}"
     );
+    Ok(())
+}
+
+/// Each is a few KB that a careless reader makes gigabytes of, or a stack overflow.
+fn unfolding(world: &World) -> Result<()> {
+    let client = world.admin.tenant("unfolding")?;
+    let mut entities = String::from("<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY e0 \"ha\">");
+    for level in 1..40 {
+        entities += &format!("<!ENTITY e{level} \"&e{0};&e{0};&e{0};\">", level - 1);
+    }
+    entities += "]><a>&e39;</a>";
+    let deep = |open: &str, close: &str| format!("{}lamp{}", open.repeat(100_000), close.repeat(100_000));
+    let files = [
+        ("entities.xml", entities),
+        ("deep.xml", deep("<a>", "</a>")),
+        ("deep.html", deep("<div>", "</div>")),
+        ("deep-list.html", deep("<ul><li>", "</li></ul>")),
+        ("deep.json", deep("[", "]").replace("lamp", "\"lamp\"")),
+        ("deep.md", deep("> ", "")),
+        ("deep.ipynb", format!("{{\"cells\": {}}}", deep("[", "]").replace("lamp", "1"))),
+        ("wide.csv", format!("{}\n", "lamp,".repeat(400_000))),
+        ("fields.csv", format!("a,b\n\"{}", "x\n".repeat(200_000))),
+        (
+            "boundary.eml",
+            format!(
+                "Content-Type: multipart/mixed; boundary=a\n\n{}",
+                "--a\nContent-Type: multipart/mixed; boundary=a\n\n".repeat(5000)
+            ),
+        ),
+        (
+            "page.pdf",
+            format!(
+                "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[2 0 R]/Count 99999999>>endobj\ntrailer<</Root 1 0 R>>"
+            ),
+        ),
+    ];
+    for (id, bytes) in &files {
+        let reply = client.put_as(id, "application/octet-stream", bytes.as_bytes())?;
+        ensure!(reply.status == 202, "{id}: {}", reply.text());
+    }
+    for (id, _) in &files {
+        let document = client.wait(id)?;
+        let code = document["error"]["code"].as_str().unwrap_or("none");
+        eprintln!("{id}: {} {code}", document["status"]);
+        ensure!(code != "conversion_failed", "{document}");
+    }
+    // And nothing else was harmed.
+    client.ingest("words.md", "The heron sleeps on one leg.")?;
+    let most =
+        world.stack.ledger()?.iter().filter_map(|line| line["spent"]["wasm_memory_bytes"].as_u64()).max();
+    ensure!(most.is_some_and(|bytes| bytes < 128 << 20), "{most:?} bytes of memory");
+    Ok(())
+}
+
+fn own_chunks(world: &World) -> Result<()> {
+    let client = world.admin.tenant("own")?;
+    let chunks = json!({"chunks": [
+        {"text": "The bell is rung twice.", "headings": ["Fog", "By day"], "page": 4},
+        {"text": "The bell is rung three times.", "headings": ["Fog", "By night"], "page": 5, "row": 7},
+    ]});
+    let kind = "application/vnd.ragflare.chunks+json";
+    client.put_as("own", kind, chunks.to_string().as_bytes())?.expect(202)?;
+    let document = client.wait("own")?;
+    ensure!(document["chunk_count"] == 2, "{document}");
+    let listed = client.get("/v1/documents/own/chunks")?.expect(200)?;
+    for (chunk, given) in
+        listed["chunks"].as_array().context("none")?.iter().zip(chunks["chunks"].as_array().context("none")?)
+    {
+        ensure!(chunk["text"] == given["text"] && chunk["headings"] == given["headings"], "{chunk}");
+        ensure!(chunk["page"] == given["page"], "{chunk}");
+    }
+    let hits = client.search(&json!({"query": "bell by night", "mode": "keyword", "top_k": 1}))?;
+    ensure!(hits[0]["page"] == 5 && hits[0]["rows"] == json!({"first": 7, "last": 7}), "{hits:?}");
+    let text = client.get("/v1/documents/own/text")?.text();
+    ensure!(text == "The bell is rung twice.\n\nThe bell is rung three times.", "{text}");
+    for (id, body, code) in [
+        ("long", json!({"chunks": [{"text": "bell ".repeat(600)}]}), "chunk_too_long"),
+        ("none", json!({"chunks": []}), "no_text"),
+        ("other", json!({"pieces": []}), "unreadable"),
+    ] {
+        client.put_as(id, kind, body.to_string().as_bytes())?.expect(202)?;
+        let document = client.wait(id)?;
+        ensure!(document["status"] == "failed" && document["error"]["code"] == code, "{document}");
+    }
     Ok(())
 }
 

@@ -131,6 +131,28 @@ impl ChunkSettings {
     }
 }
 
+/// Where other headings than a chunk's own begin to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(usize, Vec<String>)", into = "(usize, Vec<String>)")]
+pub struct Section {
+    /// A byte, counted from the chunk's first.
+    pub at: usize,
+    /// The headings there, outermost first.
+    pub headings: Vec<String>,
+}
+
+impl From<(usize, Vec<String>)> for Section {
+    fn from((at, headings): (usize, Vec<String>)) -> Self {
+        Self { at, headings }
+    }
+}
+
+impl From<Section> for (usize, Vec<String>) {
+    fn from(section: Section) -> Self {
+        (section.at, section.headings)
+    }
+}
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -147,6 +169,9 @@ pub struct Chunk {
     /// In source code, the items it begins in, outermost first, written shortly (`impl Parser`, `fn next`); one that it begins
     /// with is the last.
     pub headings: Vec<String>,
+    /// What begins in it further down: headings, or items of code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
     /// If it begins in a table, below its header row: that row and the line below it, as `| a | b |` and `|---|---|`, 96 tokens
     /// at most in the row. Wider ones lose the ends of their cells, then their last columns. [`shown_text`] puts it before the
     /// chunk.

@@ -4,7 +4,7 @@ use ragflare_cloudflare::convert::{self, Answered, Asked};
 use ragflare_cloudflare::core::conversion::{Conversion, Place, TextMap};
 use ragflare_convert::{Converted, Limits, Refusal};
 use serde_json::json;
-use worker::{Bucket, Context, Env, Method, Request, Response, event};
+use worker::{Bucket, Context, Date, Env, Method, Request, Response, event};
 
 /// The largest original that is read, in bytes: it is held in memory with what it unfolds to, and a worker has 128 MB.
 const MAX_BYTES: u64 = 25_000_000;
@@ -19,11 +19,12 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
         Err(error) => return Response::error(format!("not what is asked here: {error}"), 400),
     };
     let bucket = env.bucket("BUCKET")?;
+    let begun = Date::now().as_millis();
     let answered = match read_and_store(&bucket, &asked).await? {
         Ok(conversion) => Answered::Converted(conversion),
         Err(refusal) => Answered::Refused { code: refusal.code().into(), message: refusal.to_string() },
     };
-    report(&env, &asked);
+    report(&env, &asked, Date::now().as_millis() - begun);
     Response::from_json(&answered)
 }
 
@@ -65,13 +66,13 @@ async fn store(
 }
 
 /// Prints what was spent, where the test harness reads it; does nothing in a deployment.
-fn report(env: &Env, asked: &Asked) {
+fn report(env: &Env, asked: &Asked, milliseconds: u64) {
     if env.var("LEDGER").is_ok_and(|value| value.to_string() == "1") {
         let memory = ragflare_cloudflare::ledger::Ledger::new().snapshot().wasm_memory_bytes;
         let line = json!({
             "invocation": "convert", "request_id": asked.key,
             "spent": {"subrequests": 4, "r2_operations": 4, "wasm_memory_bytes": memory},
-            "bytes": asked.bytes, "name": asked.name,
+            "bytes": asked.bytes, "name": asked.name, "ms": milliseconds,
         });
         worker::console_log!("ragflare-ledger {line}");
     }

@@ -422,6 +422,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 end: given.end,
                 tokens: tokens as u64,
                 headings: given.headings.clone(),
+                sections: Vec::new(),
                 places: conversion::within(&map.places, given.start..given.end),
                 table_header: None,
             });
@@ -598,6 +599,7 @@ async fn cut<O: ObjectStore>(
                 end,
                 tokens: chunk.tokens as u64,
                 headings: chunk.headings,
+                sections: chunk.sections,
                 places: conversion::within(places, start..end),
                 table_header: chunk.table_header,
             });

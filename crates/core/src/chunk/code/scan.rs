@@ -94,9 +94,10 @@ enum Inside {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Head {
     text: String,
-    start: usize,
+    /// Before the text that is there if negative, as are the other places that are signed.
+    start: isize,
     /// Where the comments before it begin, or it does.
-    from: usize,
+    from: isize,
     indentation: usize,
     /// Nothing comes before it in its line.
     begins_line: bool,
@@ -118,16 +119,18 @@ pub(super) struct Scanner {
     /// The last character of code that is no blank.
     last: char,
     /// Where the line begins.
-    line: usize,
+    line: isize,
     indentation: usize,
     /// The line has something else than blanks.
     begun: bool,
+    /// It is so long that statements in it are told apart.
+    long: bool,
     /// Its head is not complete before its end.
     is_head: bool,
     /// There is a blank line before.
     blank: bool,
     /// Where the comments and annotations right before begin.
-    lead: Option<usize>,
+    lead: Option<isize>,
     heredoc: Option<String>,
     /// Open `#if`s: how many frames there were.
     conditions: Vec<usize>,
@@ -149,6 +152,7 @@ impl Scanner {
             line: 0,
             indentation: 0,
             begun: false,
+            long: false,
             is_head: false,
             blank: true,
             lead: None,
@@ -160,10 +164,12 @@ impl Scanner {
 
     /// Lets all offsets be counted from `start` on.
     pub(super) fn rebase(&mut self, start: usize) {
-        for offset in [&mut self.at, &mut self.line, &mut self.head.start, &mut self.head.from] {
-            *offset = offset.saturating_sub(start);
+        self.at = self.at.saturating_sub(start);
+        let start = start.cast_signed();
+        for offset in [&mut self.line, &mut self.head.start, &mut self.head.from] {
+            *offset -= start;
         }
-        self.lead = self.lead.map(|lead| lead.saturating_sub(start));
+        self.lead = self.lead.map(|lead| lead - start);
     }
 
     /// The items around a place `depth` deep that comes next, outermost first.
@@ -197,7 +203,7 @@ impl Scanner {
             if byte == b'\n' || byte == b'\r' && bytes.get(at + 1) != Some(&b'\n') {
                 self.end_line(text, found);
                 self.at += 1;
-                self.line = self.at;
+                self.line = self.at.cast_signed();
                 continue;
             }
             if !self.begun {
@@ -296,6 +302,9 @@ impl Scanner {
 
     fn end_line(&mut self, text: &str, found: &mut Found) {
         let continued = text[..self.at].ends_with('\\');
+        if self.inside == Inside::Code && !self.head.text.is_empty() {
+            self.keep_on('\n');
+        }
         match &self.inside {
             Inside::LineComment => self.inside = Inside::Code,
             Inside::Directive if !continued => self.inside = Inside::Code,
@@ -303,7 +312,7 @@ impl Scanner {
                 self.inside = Inside::Code;
             }
             Inside::Heredoc(tag) => {
-                let line = text[self.line.min(self.at)..self.at].trim();
+                let line = usize::try_from(self.line).map_or("", |line| text[line..self.at].trim());
                 if line.strip_suffix(';').unwrap_or(line) == tag {
                     self.inside = Inside::Code;
                 }
@@ -325,6 +334,7 @@ impl Scanner {
     fn begin_line(&mut self, text: &str, found: &mut Found) {
         let at = self.at;
         let rest = self.line_at(text, at);
+        self.long = rest.len() > LONG_LINE;
         let quality = if self.blank { Quality::AfterBlank } else { Quality::Tight };
         let indentation = self.effective(rest);
         let mut border =
@@ -340,7 +350,7 @@ impl Scanner {
             if adjacent {
                 border.class = Class::Inside;
             } else {
-                self.lead = Some(at);
+                self.lead = Some(at.cast_signed());
                 if self.is_by_indentation() && self.open == 0 {
                     border.depth = self.frames.iter().filter(|frame| frame.indentation < indentation).count();
                 } else if !self.head.text.is_empty() && !self.ends_statement(indentation) {
@@ -351,6 +361,7 @@ impl Scanner {
             if !self.is_comment(rest) {
                 // Read as code, but it introduces nothing.
                 self.end_statement(found);
+                let at = at.cast_signed();
                 self.head = Head { start: at, from: at, indentation, ..Head::default() };
             }
             return;
@@ -378,8 +389,9 @@ impl Scanner {
         }
         if adjacent {
             // The comments are as deep as what they are about.
-            let from = self.lead.unwrap_or(at);
-            for before in found.borders.iter_mut().rev().take_while(|before| before.at >= from) {
+            let from = self.lead.unwrap_or(at.cast_signed());
+            for before in found.borders.iter_mut().rev().take_while(|before| before.at.cast_signed() >= from)
+            {
                 before.depth = border.depth;
                 before.indentation = border.indentation;
             }
@@ -468,7 +480,8 @@ impl Scanner {
         let is_block = |(open, close): &(&str, &str)| {
             rest.strip_prefix(open).is_some_and(|rest| {
                 // Code may follow in its line.
-                rest.split_once(close).is_none_or(|(_, after)| after.trim().is_empty())
+                let end = if spec.nested { rest.rfind(close) } else { rest.find(close) };
+                end.is_none_or(|end| rest[end + close.len()..].trim().is_empty())
             })
         };
         spec.block.iter().any(is_block) || spec.line.iter().any(|mark| rest.starts_with(mark))
@@ -538,9 +551,10 @@ impl Scanner {
 
     fn begin_head(&mut self, at: usize, begins_line: bool) {
         self.head.text.clear();
-        self.head.start = at;
+        self.head.start = at.cast_signed();
         let lead = if begins_line { self.lead.take() } else { None };
-        self.head.from = lead.filter(|from| at - from <= REACH).unwrap_or(at);
+        let at = at.cast_signed();
+        self.head.from = lead.filter(|from| at - from <= REACH.cast_signed()).unwrap_or(at);
         self.head.indentation = self.indentation;
         self.head.begins_line = begins_line;
     }
@@ -551,7 +565,10 @@ impl Scanner {
 
     /// The item that the head introduces.
     fn item(&self, frames: usize, body: bool) -> Option<(String, Kind)> {
-        if self.deep > 0 || self.at - self.head.start > REACH || self.head.text.trim().is_empty() {
+        if self.deep > 0
+            || self.at.cast_signed() - self.head.start > REACH.cast_signed()
+            || self.head.text.trim().is_empty()
+        {
             return None;
         }
         symbol::symbol(self.language, &self.head.text, self.parent(frames), body)
@@ -565,9 +582,9 @@ impl Scanner {
         let number = found.names.len();
         found.names.push(name.to_owned());
         let from = self.head.from;
-        for border in found.borders.iter_mut().rev().take_while(|border| border.at >= from) {
+        for border in found.borders.iter_mut().rev().take_while(|border| border.at.cast_signed() >= from) {
             border.item = Some(number);
-            if is_new && border.at == from {
+            if is_new && border.at.cast_signed() == from {
                 border.quality = Quality::Item;
             }
         }
@@ -631,7 +648,9 @@ impl Scanner {
         }
         if item.is_some() {
             self.frames.truncate(frames);
-            for border in found.borders.iter_mut().rev().take_while(|border| border.at >= self.head.from) {
+            for border in
+                found.borders.iter_mut().rev().take_while(|border| border.at.cast_signed() >= self.head.from)
+            {
                 border.depth = frames;
             }
         } else {
@@ -717,7 +736,7 @@ impl Scanner {
         if !byte.is_ascii_whitespace() {
             self.last = char::from(byte);
         }
-        if matches!(byte, b';' | b'}' | b',') && self.at - self.line > LONG_LINE {
+        if self.long && matches!(byte, b';' | b'}' | b',') {
             self.soft_border(text, byte, found);
         }
     }
@@ -752,7 +771,7 @@ impl Scanner {
         if self.head.text.is_empty() {
             let blanks = code.len() - code.trim_start().len();
             let at = self.at - code.len() + blanks;
-            if self.head.start != at {
+            if self.head.start != at.cast_signed() {
                 self.begin_head(at, false);
             }
             self.fill(&code[blanks..]);
@@ -768,7 +787,7 @@ impl Scanner {
 
     fn keep(&mut self, c: char) {
         if self.head.text.len() < MAX_HEAD {
-            if self.head.text.is_empty() && self.head.start != self.at - 1 {
+            if self.head.text.is_empty() && self.head.start != self.at.cast_signed() - 1 {
                 self.begin_head(self.at - 1, false);
             }
             self.head.text.push(c);
@@ -813,8 +832,10 @@ impl Scanner {
         if rest.starts_with('\'') {
             if spec.has(Quirk::RustStrings) || !spec.quotes.iter().any(|quote| quote.open.starts_with('\'')) {
                 // A character, else a lifetime or a prime.
-                let len = character(rest).unwrap_or(1);
-                self.enter(Inside::Code, len);
+                match character(rest) {
+                    Some(len) => self.enter(Inside::Code, len),
+                    None => self.keep_byte(b'\''),
+                }
                 return true;
             }
             // An apostrophe in text among the code, or in a number; but `b'…'` is a string.
