@@ -1,9 +1,11 @@
 //! All ports over the bindings of one worker.
 
 use crate::ai::{Ai, ExternalChat};
+use crate::budget::Budget;
 use crate::convert::ServiceConverter;
 use crate::d1::{D1Documents, D1Keywords, Database};
 use crate::ledger::Ledger;
+use crate::media::MediaConverter;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
 use crate::queue::CloudflareQueue;
 use crate::r2::R2Objects;
@@ -12,6 +14,7 @@ use crate::vectors::VectorizeVectors;
 use ragflare_core::document::Millis;
 use ragflare_core::ports::{Clock, Ports};
 use ragflare_core::settings::Settings;
+use std::rc::Rc;
 use std::time::Duration;
 use worker::{Date, Delay, Env};
 
@@ -75,7 +78,7 @@ pub struct Platform {
     generator: AiGenerator,
     documents: D1Documents,
     objects: R2Objects,
-    converter: ServiceConverter,
+    converter: MediaConverter,
     jobs: CloudflareQueue,
     clock: PlatformClock,
     ai: Ai,
@@ -111,6 +114,15 @@ impl Platform {
         if let Some(gateway) = &settings.answer.gateway {
             generator = generator.with_gateway(gateway);
         }
+        let objects = R2Objects::from_env(env, bindings.bucket, ledger.clone())?;
+        let converter = MediaConverter {
+            service: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
+            ai: ai.clone(),
+            objects: objects.clone(),
+            readers: Rc::new(settings.ingest.readers()),
+            budget: Budget::new(database.clone(), settings.limits.clone()),
+            ledger: ledger.clone(),
+        };
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),
             vectors: VectorizeVectors::over(indexes),
@@ -118,8 +130,8 @@ impl Platform {
             reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
             generator,
             documents: D1Documents::new(database.clone()),
-            objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
-            converter: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
+            objects,
+            converter,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
             ai,
@@ -156,7 +168,7 @@ impl Ports for Platform {
     type Generator = AiGenerator;
     type Documents = D1Documents;
     type Objects = R2Objects;
-    type Converter = ServiceConverter;
+    type Converter = MediaConverter;
     type Jobs = CloudflareQueue;
     type Clock = PlatformClock;
 
@@ -181,7 +193,7 @@ impl Ports for Platform {
     fn objects(&self) -> &R2Objects {
         &self.objects
     }
-    fn converter(&self) -> &ServiceConverter {
+    fn converter(&self) -> &MediaConverter {
         &self.converter
     }
     fn jobs(&self) -> &CloudflareQueue {

@@ -193,6 +193,9 @@ pub fn convert<'a>(
         Kind::Sheets => sheets::convert(&bytes, limits)?,
         Kind::Epub => office::epub::convert(&bytes, limits)?,
         Kind::Pdf => pdf::convert(bytes, limits)?,
+        // Models read these, where the operator has them do so.
+        Kind::Image(_) => return Err(Refusal::Unsupported("an image".into())),
+        Kind::Audio(_) => return Err(Refusal::Unsupported("a recording".into())),
     };
     if converted.text.len() > limits.text {
         return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });

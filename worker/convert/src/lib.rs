@@ -1,11 +1,11 @@
 //! The converter: reads an original from the bucket and stores its text beside it. Reachable by service binding only.
 
-use ragflare_cloudflare::convert::{Answered, Asked};
-use ragflare_cloudflare::core::conversion::{Conversion, TextMap, conversion_key, map_key, text_key};
+use ragflare_cloudflare::convert::{self, Answered, Asked};
+use ragflare_cloudflare::core::conversion::{Conversion, TextMap};
 use ragflare_cloudflare::core::kind::{Kind, charset};
 use ragflare_convert::{Converted, Limits, Refusal, detect};
 use serde_json::json;
-use worker::{Bucket, Context, Date, Env, HttpMetadata, Method, Request, Response, event};
+use worker::{Bucket, Context, Date, Env, Method, Request, Response, event};
 
 /// The largest original that is read, in bytes: it is held in memory with what it unfolds to, and a worker has 128 MB.
 const MAX_BYTES: u64 = 25_000_000;
@@ -21,7 +21,7 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
     };
     let bucket = env.bucket("BUCKET")?;
     let begun = Date::now().as_millis();
-    let answered = match convert(&bucket, &asked).await? {
+    let answered = match read_and_store(&bucket, &asked).await? {
         Ok(conversion) => Answered::Converted(conversion),
         Err(refusal) => Answered::Refused { code: refusal.code().into(), message: refusal.to_string() },
     };
@@ -29,7 +29,7 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
     Response::from_json(&answered)
 }
 
-async fn convert(bucket: &Bucket, asked: &Asked) -> worker::Result<Result<Conversion, Refusal>> {
+async fn read_and_store(bucket: &Bucket, asked: &Asked) -> worker::Result<Result<Conversion, Refusal>> {
     if asked.bytes > MAX_BYTES {
         return Ok(Err(Refusal::TooLarge { what: "bytes", allowed: MAX_BYTES }));
     }
@@ -51,26 +51,13 @@ fn read(bytes: Vec<u8>, asked: &Asked) -> Result<(Converted, Kind), Refusal> {
     Ok((ragflare_convert::convert(bytes, kind, charset.as_deref(), &Limits::default())?, kind))
 }
 
-/// Stores the text, then where what is in it, then what says that both are there.
 async fn store(
     bucket: &Bucket,
     key: &str,
     (converted, kind): (Converted, Kind),
 ) -> worker::Result<Conversion> {
     let map = TextMap { places: converted.places, chunks: converted.chunks };
-    let mapped = map != TextMap::default();
-    let conversion = Conversion { format: kind.format(), bytes: converted.text.len() as u64, mapped };
-    put(bucket, &text_key(key), converted.text.into_bytes(), "text/plain; charset=utf-8").await?;
-    if mapped {
-        put(bucket, &map_key(key), serde_json::to_vec(&map)?, "application/json").await?;
-    }
-    put(bucket, &conversion_key(key), serde_json::to_vec(&conversion)?, "application/json").await?;
-    Ok(conversion)
-}
-
-async fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>, media_type: &str) -> worker::Result<()> {
-    let metadata = HttpMetadata { content_type: Some(media_type.to_owned()), ..HttpMetadata::default() };
-    bucket.put(key, bytes).http_metadata(metadata).execute().await.map(drop)
+    convert::store(bucket, key, converted.text, &map, kind.format()).await
 }
 
 /// Prints what was spent, where the test harness reads it; does nothing in a deployment.

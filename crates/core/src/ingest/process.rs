@@ -196,8 +196,10 @@ impl<'a, P: Ports> Ingest<'a, P> {
             if !go_on() {
                 return Ok(None);
             }
-            let conversion = self.convert(tenant, &original, work.postponed).await?;
-            Readable::converted(objects, tenant, &original, conversion).await.map(Some)
+            match self.convert(tenant, &original, work.postponed).await? {
+                Some(done) => Readable::converted(objects, tenant, &original, done).await.map(Some),
+                None => Ok(None),
+            }
         };
         match opened.await {
             Ok(None) => {
@@ -233,7 +235,12 @@ impl<'a, P: Ports> Ingest<'a, P> {
     }
 
     /// Has an original converted. A converter that broke or was stopped over it gets a second and a third try, later.
-    async fn convert(&self, tenant: &Tenant, original: &Original<'_>, postponed: u32) -> Result<Conversion> {
+    async fn convert(
+        &self,
+        tenant: &Tenant,
+        original: &Original<'_>,
+        postponed: u32,
+    ) -> Result<Option<Conversion>> {
         match self.ports.converter().convert(tenant, original).await {
             Err(Error::Service { service: CONVERTER, message, .. }) if postponed + 1 >= CONVERSIONS => {
                 Err(Error::Document {
