@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod citations;
 pub mod document;
 mod error;
+pub mod file_name;
 pub mod filter;
 pub mod fusion;
 pub mod identity;
@@ -22,6 +23,7 @@ pub mod prices;
 pub mod prompt;
 pub mod search;
 pub mod settings;
+pub mod sources;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;

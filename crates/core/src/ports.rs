@@ -6,6 +6,7 @@ mod documents;
 mod generation;
 mod jobs;
 mod objects;
+mod sources;
 
 pub use documents::{
     DocumentStore, Flip, Garbage, ListQuery, Outdated, Overdue, Part, PlannedPart, Progress, Reusable, Span,
@@ -17,6 +18,10 @@ pub use generation::{
 };
 pub use jobs::{Job, JobQueue};
 pub use objects::{ObjectEntry, ObjectStore};
+pub use sources::{
+    Copied, Head, Holder, Known, Listed, Noted, ObjectState, Page, Row, SourceBuckets, SourcePorts,
+    SourceTable, Sync, SyncState,
+};
 
 use crate::document::Millis;
 use crate::filter::Filter;

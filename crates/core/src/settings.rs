@@ -1,9 +1,11 @@
 //! Configuration: plain structs with defaults, validated once at the edge.
 
 use crate::chunk::ChunkSettings;
+use crate::document::Metadata;
 use crate::identity::{Fingerprint, digest, short};
 use crate::models::Calibration;
-use crate::{Error, Result};
+use crate::sources::validate_sources;
+use crate::{Error, Result, Tenant};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -101,12 +103,50 @@ pub struct IngestSettings {
     /// What the database may take, in bytes (D1: 10 GB on the paid plan, 500 MB on the free one). Uploads are refused once a
     /// tenth of that is all that would be left.
     pub database_bytes: u64,
+    /// Buckets whose objects are documents.
+    pub sources: Vec<Source>,
+    /// Minutes from the beginning of a source's sync to the next that begins by itself, at most 10,080 (a week); 0 for none.
+    pub sync_minutes: u32,
 }
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        Self { batch_api: false, database_bytes: 10_000_000_000 }
+        Self { batch_api: false, database_bytes: 10_000_000_000, sources: Vec::new(), sync_minutes: 60 }
     }
+}
+
+/// A bucket, or a part of one, whose objects are a tenant's documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is called in the API; its binding and prefix when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The ingest worker's R2 binding.
+    #[serde(default = "source_binding")]
+    pub binding: String,
+    /// Only keys that begin so.
+    #[serde(default)]
+    pub prefix: String,
+    /// Whose documents they are.
+    pub tenant: Tenant,
+    /// Patterns over whole keys, of which one must match; none for all. `*` stops at `/`, `**` does not; also `?`, `[a-z]`,
+    /// `{a,b}`; upper and lower case differ.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Patterns of which none may match.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Put before the key to make a document's id.
+    #[serde(default)]
+    pub id_prefix: String,
+    /// Metadata of every document; where its object says otherwise, this holds.
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+fn source_binding() -> String {
+    "SOURCE".into()
 }
 
 /// How passages are found.
@@ -396,7 +436,8 @@ impl Settings {
                 return Err(Error::invalid("fields", format!("`{name}` is taken")));
             }
         }
-        Ok(())
+        within("ingest.sync_minutes", self.ingest.sync_minutes, 0..=10_080)?;
+        validate_sources(&self.ingest.sources, &self.fields)
     }
 
     /// Hash of everything but the embedding that shapes chunks and what vectors carry: when it changes, the same bytes are
