@@ -1,15 +1,16 @@
 //! All ports over the bindings of one worker.
 
 use crate::ai::{Ai, ExternalChat};
-use crate::d1::{D1Documents, D1Keywords, Database};
+use crate::d1::{D1Documents, D1Keywords, D1Sources, Database};
 use crate::ledger::Ledger;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
 use crate::queue::CloudflareQueue;
 use crate::r2::R2Objects;
+use crate::sources::R2Sources;
 use crate::vectorize::Vectorize;
 use crate::vectors::VectorizeVectors;
 use ragflare_core::document::Millis;
-use ragflare_core::ports::{Clock, Ports};
+use ragflare_core::ports::{Clock, Ports, SourcePorts};
 use ragflare_core::settings::Settings;
 use std::time::Duration;
 use worker::{Date, Delay, Env};
@@ -71,6 +72,8 @@ pub struct Platform {
     generator: AiGenerator,
     documents: D1Documents,
     objects: R2Objects,
+    sources: R2Sources,
+    source_objects: D1Sources,
     jobs: CloudflareQueue,
     clock: PlatformClock,
     ai: Ai,
@@ -106,6 +109,7 @@ impl Platform {
         if let Some(gateway) = &settings.answer.gateway {
             generator = generator.with_gateway(gateway);
         }
+        let objects = R2Objects::from_env(env, bindings.bucket, ledger.clone())?;
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),
             vectors: VectorizeVectors::over(indexes),
@@ -113,7 +117,9 @@ impl Platform {
             reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
             generator,
             documents: D1Documents::new(database.clone()),
-            objects: R2Objects::from_env(env, bindings.bucket, ledger.clone())?,
+            sources: R2Sources::new(env, objects.clone(), ledger.clone()),
+            source_objects: D1Sources::new(database.clone()),
+            objects,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
             ai,
@@ -179,5 +185,17 @@ impl Ports for Platform {
     }
     fn clock(&self) -> &PlatformClock {
         &self.clock
+    }
+}
+
+impl SourcePorts for Platform {
+    type Buckets = R2Sources;
+    type Table = D1Sources;
+
+    fn buckets(&self) -> &R2Sources {
+        &self.sources
+    }
+    fn table(&self) -> &D1Sources {
+        &self.source_objects
     }
 }

@@ -15,7 +15,7 @@ use crate::document::{DocumentId, Metadata};
 use crate::file_name::id_of;
 use crate::filter::check_metadata;
 use crate::identity::{digest, short};
-use crate::settings::{Field, Source};
+use crate::settings::{Field, Source, within};
 use crate::{Error, Result};
 use fast_glob::{glob_match, validate};
 
@@ -23,6 +23,8 @@ use fast_glob::{glob_match, validate};
 const RULES: &str = "1";
 /// Patterns of a list at most.
 const MAX_PATTERNS: usize = 100;
+/// Sources at most: what is shown of each costs some D1 statements.
+const MAX_SOURCES: usize = 100;
 /// The longest name of a source, in bytes.
 const MAX_NAME: usize = 200;
 
@@ -105,6 +107,7 @@ impl Source {
 /// # Errors
 /// [`Error::Invalid`] naming the source and what is wrong: a value, a name that another has, or ids that two could give.
 pub(crate) fn validate_sources(sources: &[Source], fields: &[Field]) -> Result<()> {
+    within("ingest.sources (their number)", sources.len(), 0..=MAX_SOURCES)?;
     for (position, source) in sources.iter().enumerate() {
         let at = format!("ingest.sources[{position}]");
         source.validate(&at, fields)?;
