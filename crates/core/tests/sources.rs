@@ -16,6 +16,7 @@ use ragflare_core::ports::{
 use ragflare_core::settings::{Field, FieldType, Settings, Source};
 use ragflare_core::sources::{STALE_AFTER, Sources};
 use ragflare_core::testing::MemorySources;
+use ragflare_core::testing::contract::Contract;
 use ragflare_core::{Result, Tenant};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -367,6 +368,14 @@ fn documents_are_what_objects_are_after_a_last_sync() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn the_in_memory_sources_keep_the_contract() {
+    let world = MemorySources::default();
+    let cases = block_on(Contract::new(&world, "run", Vec::new()).run_sources());
+    let faults: Vec<_> = cases.iter().filter(|case| case.fault.is_some()).collect();
+    assert!(faults.is_empty() && cases.len() >= 5, "{faults:?}");
 }
 
 #[test]

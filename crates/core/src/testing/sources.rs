@@ -293,7 +293,10 @@ impl SourceTable for MemorySources {
         self.turn_to_others().await?;
         let mut running = false;
         self.on_course(source, run, |course| {
-            running = true;
+            running = course.sync.state == SyncState::Listing;
+            if !running {
+                return;
+            }
             course.sync.moved_at = now;
             if course.position == page.after {
                 course.sync.listed += page.listed;
