@@ -90,7 +90,7 @@ fn fill(admin: &Client) -> Result<()> {
     admin.ingest("replaced.md", "The keeper counts the stars.")?;
     admin.ingest("deleted.md", "The keeper sleeps.")?;
     ensure!(admin.delete("/v1/documents/deleted.md")?.status == 204);
-    admin.put_as("failed.md", "text/markdown", b"\xff")?.expect(202)?;
+    admin.put_as("failed.md", "text/markdown", b" \n")?.expect(202)?;
     let failed = admin.wait("failed.md")?;
     ensure!(failed["status"] == "failed", "{failed}");
     for id in ["guide.md", "odd.md", "chinese.md", "quotes.md", "lines.md", "replaced.md"] {

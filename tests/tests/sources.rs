@@ -15,7 +15,7 @@ use shared::{documents, encoded};
 
 /// Recorded bodies of event notifications.
 const EVENTS: &str = include_str!("../../fixtures/r2_events.json");
-const WORKERS: [&str; 3] = ["tests/source-worker", "worker/query", "worker/ingest"];
+const WORKERS: [&str; 4] = ["tests/source-worker", "worker/query", "worker/ingest", "worker/convert"];
 
 struct World {
     stack: Stack,
@@ -182,7 +182,7 @@ fn a_bucket_becomes_documents(world: &World) -> Result<()> {
     owner.put("handbook/notes.tmp", "The tmpword.")?;
     owner.put_with("handbook/sub/", &[], b"")?;
     owner.put("handbook/empty.md", "")?;
-    owner.put_with("handbook/photo.raw", &[("content-type", "application/x-photo")], b"\x00\x01")?;
+    owner.put_with("handbook/photo.raw", &[("content-type", "image/png")], b"\x00\x01")?;
     owner.put_with(
         "handbook/packed.md",
         &[("content-type", "text/markdown"), ("x-encoding", "gzip")],

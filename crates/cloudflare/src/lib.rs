@@ -4,6 +4,7 @@
 pub mod ai;
 mod budget;
 mod cache;
+pub mod convert;
 pub mod cors;
 pub mod d1;
 mod feedback;
@@ -21,6 +22,7 @@ pub mod upload;
 pub mod vectorize;
 mod vectors;
 
+pub use convert::ServiceConverter;
 pub use feedback::Feedback;
 pub use models::{AiEmbedder, AiGenerator, AiReranker, Answers};
 pub use platform::{Bindings, Platform};

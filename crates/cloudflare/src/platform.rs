@@ -1,6 +1,7 @@
 //! All ports over the bindings of one worker.
 
 use crate::ai::{Ai, ExternalChat};
+use crate::convert::ServiceConverter;
 use crate::d1::{D1Documents, D1Keywords, D1Sources, Database};
 use crate::ledger::Ledger;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
@@ -31,6 +32,8 @@ pub struct Bindings<'a> {
     pub database: &'a str,
     /// The R2 bucket for originals.
     pub bucket: &'a str,
+    /// The worker that reads PDF, Office and the like; without it only UTF-8 text, Markdown and code are read.
+    pub converter: &'a str,
     /// The queue for jobs; a worker that processes documents at once needs none.
     pub queue: &'a str,
 }
@@ -43,6 +46,7 @@ impl Default for Bindings<'_> {
             more_vectorize: &["VECTORIZE_2"],
             database: "DB",
             bucket: "BUCKET",
+            converter: "CONVERT",
             queue: "QUEUE",
         }
     }
@@ -74,6 +78,7 @@ pub struct Platform {
     objects: R2Objects,
     sources: R2Sources,
     source_objects: D1Sources,
+    converter: ServiceConverter,
     jobs: CloudflareQueue,
     clock: PlatformClock,
     ai: Ai,
@@ -120,6 +125,7 @@ impl Platform {
             sources: R2Sources::new(env, objects.clone(), ledger.clone()),
             source_objects: D1Sources::new(database.clone()),
             objects,
+            converter: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
             ai,
@@ -156,6 +162,7 @@ impl Ports for Platform {
     type Generator = AiGenerator;
     type Documents = D1Documents;
     type Objects = R2Objects;
+    type Converter = ServiceConverter;
     type Jobs = CloudflareQueue;
     type Clock = PlatformClock;
 
@@ -179,6 +186,9 @@ impl Ports for Platform {
     }
     fn objects(&self) -> &R2Objects {
         &self.objects
+    }
+    fn converter(&self) -> &ServiceConverter {
+        &self.converter
     }
     fn jobs(&self) -> &CloudflareQueue {
         &self.jobs

@@ -1,10 +1,10 @@
 //! Files of common formats as text: Markdown where the format has structure, with a map back to its pages.
 //!
 //! ```
-//! use ragflare_convert::{Limits, convert, kind};
+//! use ragflare_convert::{Limits, convert, detect};
 //!
 //! let bytes = b"name,age\nAda,36\n";
-//! let kind = kind::detect(Some("text/csv"), "people.csv", bytes)?;
+//! let kind = detect("text/csv", "people.csv", bytes)?;
 //! let converted = convert(bytes, kind, &Limits::default())?;
 //! assert_eq!(converted.text, "| name | age |\n| --- | --- |\n| Ada | 36 |\n");
 //! # Ok::<(), ragflare_convert::Refusal>(())
@@ -13,11 +13,11 @@
 //! Nothing here does I/O, and nothing trusts its input: what a file may unfold to is bounded by [`Limits`], and a file that
 //! can't be read is a [`Refusal`] with a code and a sentence for the person who uploaded it.
 
+mod chunks;
 mod csv;
 mod data;
 mod feed;
 mod html;
-pub mod kind;
 mod mail;
 mod markdown;
 mod notebook;
@@ -29,8 +29,13 @@ mod subtitles;
 mod text;
 mod tree;
 
-pub use kind::Kind;
+use ragflare_core::conversion::{GivenChunk, Place};
+pub use ragflare_core::kind::Kind;
+use ragflare_core::kind::{self, Detected};
 pub use text::decode;
+
+/// Bytes that a kind is told by.
+const HEAD: usize = 64 * 1024;
 
 /// What a file may unfold to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,10 @@ pub struct Converted {
     pub title: Option<String>,
     /// Where each page, slide or sheet begins in the text, in bytes. Empty when the format has none.
     pub pages: Vec<usize>,
+    /// Where pages and rows begin, if not by `pages`.
+    pub places: Vec<Place>,
+    /// The chunks, where the uploader cut the text.
+    pub chunks: Vec<GivenChunk>,
 }
 
 impl Converted {
@@ -121,6 +130,30 @@ impl Refusal {
     }
 }
 
+/// What a file is, by the rule of [`ragflare_core::kind`]; of archives, by what is in them.
+///
+/// # Errors
+/// [`Refusal::Unsupported`], [`Refusal::Broken`], [`Refusal::Encrypted`], [`Refusal::NoText`] for an empty file.
+pub fn detect(media_type: &str, name: &str, bytes: &[u8]) -> Result<Kind, Refusal> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::NoText("the file is empty".into()));
+    }
+    match kind::detect(media_type, name, &bytes[..bytes.len().min(HEAD)]) {
+        Detected::Kind(kind) => Ok(kind),
+        Detected::Zip => package::kind(bytes),
+        Detected::Compound => package::ole_kind(bytes),
+        Detected::Unknown if text::is_text(bytes) => Ok(kind::guessed(decode(bytes)?.as_bytes())),
+        Detected::Unknown => {
+            let essence = kind::essence(media_type);
+            let what =
+                if essence.is_empty() { "a file of this type".to_owned() } else { format!("`{essence}`") };
+            Err(Refusal::Unsupported(what))
+        }
+        Detected::Unsupported(what) => Err(Refusal::Unsupported(what)),
+        Detected::Broken(wanted) => Err(Refusal::broken(wanted, "it does not begin like one")),
+    }
+}
+
 /// The text of a file.
 ///
 /// # Errors
@@ -131,6 +164,7 @@ pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, R
         Kind::Html => html::convert(&decode(bytes)?, limits)?,
         Kind::Csv => csv::convert(&decode(bytes)?, limits)?,
         Kind::Json => data::json(&decode(bytes)?, limits)?,
+        Kind::Chunks => chunks::convert(&decode(bytes)?, limits)?,
         Kind::JsonLines => data::lines(&decode(bytes)?, limits)?,
         Kind::Xml => feed::convert(&decode(bytes)?, limits)?,
         Kind::Notebook => notebook::convert(&decode(bytes)?, limits)?,

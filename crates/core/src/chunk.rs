@@ -39,19 +39,21 @@
 //!
 //! // What is embedded: the title and the headings, then the chunk as it stands in the text.
 //! let body = &text[chunks[0].start..chunks[0].end];
-//! let embedded = embedded_text(Some("handbook.md"), &chunks[0].headings, body, &settings);
+//! let embedded = embedded_text(Some("handbook.md"), &chunks[0].headings, None, body, &settings);
 //! assert!(embedded.starts_with("handbook.md > Guide\n\n# Guide\n\nRagflare answers"));
 //! # Ok(())
 //! # }
 //! ```
 
 mod border;
+mod code;
 mod outline;
 mod overlap;
 mod pack;
 mod prefix;
 mod split;
 mod stream;
+mod table;
 
 use std::ops::Range;
 
@@ -61,8 +63,10 @@ use crate::Result;
 use crate::settings::within;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
+pub use code::Language;
 pub use prefix::embedded_text;
 pub use stream::ChunkStream;
+pub use table::shown_text;
 
 /// The most bytes a chunk can have, however few its tokens: a megabyte of one word is a single `[UNK]`, and a megabyte of
 /// blanks between two words is no token at all.
@@ -77,6 +81,8 @@ pub enum Format {
     Plain,
     /// `CommonMark` with tables, footnotes and YAML front matter.
     Markdown,
+    /// Source code.
+    Code(Language),
 }
 
 /// The sizes of chunks, in `WordPiece` tokens.
@@ -85,6 +91,8 @@ pub enum Format {
 pub struct ChunkSettings {
     /// How full a chunk is made, 32 to 510. A hard limit for its body, overlap included.
     pub target: usize,
+    /// The same for source code: a function or more.
+    pub code_target: usize,
     /// How much of the chunk before is repeated at most, 0 to half of `target`. A chunk that begins with a heading
     /// repeats nothing.
     pub overlap: usize,
@@ -94,7 +102,7 @@ pub struct ChunkSettings {
 
 impl Default for ChunkSettings {
     fn default() -> Self {
-        Self { target: 160, overlap: 0, prefix: 64 }
+        Self { target: 160, code_target: 384, overlap: 0, prefix: 64 }
     }
 }
 
@@ -103,11 +111,20 @@ impl ChunkSettings {
     /// [`Error::Invalid`](crate::Error::Invalid) naming the field, the value and the allowed range.
     pub fn validate(&self) -> Result<()> {
         within("chunk.target", self.target, 32..=MAX_TOKENS - SPECIALS)?;
+        within("chunk.code_target", self.code_target, 32..=MAX_TOKENS - SPECIALS)?;
         within("chunk.overlap", self.overlap, 0..=self.max_tokens() / 2)?;
         within("chunk.prefix", self.prefix, 0..=MAX_TOKENS / 2)
     }
 
-    /// The most tokens a chunk's body can have: `target`, or what `prefix` and the model's special tokens leave of
+    /// What holds for texts of a format: for source code, [`code_target`](Self::code_target) is the target, and `overlap` at
+    /// most half of that.
+    pub fn of(&self, format: Format) -> Self {
+        let Format::Code(_) = format else { return *self };
+        let of_code = Self { target: self.code_target, ..*self };
+        Self { overlap: self.overlap.min(of_code.max_tokens() / 2), ..of_code }
+    }
+
+    /// The most tokens a chunk's body can have, but in source code: `target`, or what `prefix` and the model's special tokens leave of
     /// the model's window, if that is less.
     pub fn max_tokens(&self) -> usize {
         self.target.min((MAX_TOKENS - SPECIALS).saturating_sub(self.prefix))
@@ -127,7 +144,14 @@ pub struct Chunk {
     pub tokens: usize,
     /// The headings its first non-blank byte is under, outermost first; a heading it begins with is the last. If it
     /// begins with front matter, the first non-blank byte after that counts.
+    /// In source code, the items it begins in, outermost first, written shortly (`impl Parser`, `fn next`); one that it begins
+    /// with is the last.
     pub headings: Vec<String>,
+    /// If it begins in a table, below its header row: that row and the line below it, as `| a | b |` and `|---|---|`, 96 tokens
+    /// at most in the row. Wider ones lose the ends of their cells, then their last columns. [`shown_text`] puts it before the
+    /// chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_header: Option<String>,
 }
 
 /// Cuts texts into chunks. The [module](self) says how and what it guarantees.

@@ -10,6 +10,7 @@ mod sentences;
 mod support;
 
 use crate::answer::Source;
+use crate::conversion;
 use crate::document::DocumentId;
 use markers::{Markers, Piece};
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,12 @@ pub struct Citation {
     /// tells the right source.
     #[serde(default)]
     pub supported: f32,
-    /// The chunk's page, where the format has pages.
+    /// The page of the sentence, else the one that the chunk begins on, where the format has pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<u32>,
+    /// The row of the sentence in a spreadsheet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
     /// The chunk's heading path.
     pub headings: Vec<String>,
 }
@@ -156,7 +160,10 @@ impl CitationFilter {
         });
         // Of several chunks, the one that has the sentence.
         let chunk = source.chunk_at(sentence.as_ref().map_or(source.hit.start, |sentence| sentence.start));
-        let page = chunk.map_or(source.hit.page, |chunk| chunk.page);
+        let place = chunk.and_then(|chunk| {
+            let at = sentence.as_ref().map_or(chunk.start, |sentence| sentence.start);
+            conversion::at(&chunk.places, at.saturating_sub(chunk.start))
+        });
         let headings = chunk.map_or(&source.hit.headings, |chunk| &chunk.headings).clone();
         Citation {
             source: number,
@@ -167,7 +174,8 @@ impl CitationFilter {
             end: source.hit.end,
             sentence,
             supported: best.supported,
-            page,
+            page: place.and_then(|place| place.page),
+            row: place.and_then(|place| place.row),
             headings,
         }
     }

@@ -1,5 +1,6 @@
 //! Documents, their generations and their chunks, as the ports store them and the API shows them.
 
+use crate::conversion::Place;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -293,9 +294,12 @@ pub struct ChunkRow {
     pub end: u64,
     /// `WordPiece` tokens of the text, without specials.
     pub tokens: u64,
-    /// Page, where the format has pages.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page: Option<u32>,
+    /// Pages and rows in it, counted from its first byte.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// The header of the table that it begins in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_header: Option<String>,
     /// Heading path.
     pub headings: Vec<String>,
     /// Keyword terms, in order, as [`crate::keyword::passage_terms`] makes them.
@@ -321,8 +325,10 @@ pub struct ServedChunk {
     pub end: u64,
     /// `WordPiece` tokens of the text, without specials.
     pub tokens: u64,
-    /// Page, where the format has pages.
-    pub page: Option<u32>,
+    /// Pages and rows in it, counted from its first byte.
+    pub places: Vec<Place>,
+    /// The header of the table that it begins in.
+    pub table_header: Option<String>,
     /// Heading path.
     pub headings: Vec<String>,
     /// The document's title.

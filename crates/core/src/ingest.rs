@@ -13,9 +13,10 @@ mod sweep;
 pub use process::Outcome;
 pub use register::{Change, NewUpload, Precondition, Registered};
 pub use reindex::Reindex;
-pub use source::{Text, extract, format_of};
+pub use source::{Readable, Text, file_name};
 pub use sweep::Swept;
 
+use crate::conversion;
 use crate::document::{Document, DocumentId, Generation, Metadata, Millis, Upload};
 use crate::identity::{digest, short};
 use crate::ports::{Clock, DocumentStore, Job, JobQueue, ObjectStore, Ports, TenantState, VectorIndex};
@@ -126,7 +127,9 @@ impl<'a, P: Ports> Ingest<'a, P> {
             documents.forget_vectors(tenant, id, vectors).await?;
         }
         if !garbage.objects.is_empty() {
-            self.ports.objects().delete(&garbage.objects).await?;
+            let objects: Vec<String> =
+                garbage.objects.iter().flat_map(|key| conversion::objects(key)).collect();
+            self.ports.objects().delete(&objects).await?;
         }
         if !garbage.generations.is_empty() {
             documents.forget_generations(tenant, id, &garbage.generations).await?;

@@ -40,6 +40,8 @@ pub struct Passage<'a> {
     pub title: Option<&'a str>,
     /// The chunk's heading path.
     pub headings: &'a [String],
+    /// The header of the table that it begins in.
+    pub table_header: Option<&'a str>,
     /// The text before; of more than 200 characters the last.
     pub before: &'a str,
     /// The chunk.
@@ -60,14 +62,15 @@ pub fn after(next: (u64, &str), end: u64) -> &str {
     text.get(end.saturating_sub(from) as usize..).unwrap_or_default()
 }
 
-/// The terms of a chunk, in order, repeats included: of title, headings, the text before, its own, the text after.
+/// The terms of a chunk, in order, repeats included: of title, headings, the table's header, the text before, its own, the text after.
 ///
 /// Words are folded to lower case without accents, stemmed as English and cut to eight letters; words that have other
 /// letters than a–z then count whole and by their runs of four letters; an identifier counts by its parts and as a whole;
 /// runs of Han, Kana, Hangul and Thai count as single characters and bigrams.
 pub fn passage_terms(passage: &Passage<'_>) -> Vec<String> {
     let mut terms = Terms::new(true);
-    for part in passage.title.into_iter().chain(passage.headings.iter().map(String::as_str)) {
+    let headings = passage.headings.iter().map(String::as_str);
+    for part in passage.title.into_iter().chain(headings).chain(passage.table_header) {
         terms.read(part);
     }
     let start = passage.before.char_indices().rev().take(CONTEXT_CHARS).last().map_or(0, |(at, _)| at);
@@ -88,6 +91,7 @@ pub fn add_terms(chunks: &mut [ChunkRow], title: Option<&str>) {
         let passage = Passage {
             title,
             headings: &chunk.headings,
+            table_header: chunk.table_header.as_deref(),
             before: previous.map_or("", |previous| before((previous.start, &previous.text), chunk.start)),
             text: &chunk.text,
             after: next.map_or("", |next| after((next.start, &next.text), chunk.end)),
@@ -294,6 +298,7 @@ mod tests {
         let passage = Passage {
             title: Some("Lamp's oil"),
             headings: &headings,
+            table_header: None,
             before: &before,
             text: "Don't.",
             after: &after,

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod chunk;
 pub mod citations;
+pub mod conversion;
 pub mod document;
 mod error;
 pub mod file_name;
@@ -15,6 +16,7 @@ pub mod fusion;
 pub mod identity;
 pub mod ingest;
 pub mod keyword;
+pub mod kind;
 pub mod language;
 pub mod models;
 pub mod pack;

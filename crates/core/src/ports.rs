@@ -2,12 +2,14 @@
 //! fit. Every call names its tenant. `ragflare-cloudflare` implements them over bindings, `testing` in memory;
 //! `testing::contract` checks both.
 
+mod converter;
 mod documents;
 mod generation;
 mod jobs;
 mod objects;
 mod sources;
 
+pub use converter::{Converter, Original};
 pub use documents::{
     DocumentStore, Flip, Garbage, ListQuery, Outdated, Overdue, Part, PlannedPart, Progress, Reusable, Span,
     TenantState, Ticket, Work,
@@ -51,6 +53,8 @@ pub trait Ports {
     type Documents: DocumentStore;
     /// Originals.
     type Objects: ObjectStore;
+    /// Originals that are no text, as text.
+    type Converter: Converter;
     /// Work to be done later.
     type Jobs: JobQueue;
     /// The time.
@@ -70,6 +74,8 @@ pub trait Ports {
     fn documents(&self) -> &Self::Documents;
     /// Originals.
     fn objects(&self) -> &Self::Objects;
+    /// Originals that are no text, as text.
+    fn converter(&self) -> &Self::Converter;
     /// Work to be done later.
     fn jobs(&self) -> &Self::Jobs;
     /// The time.

@@ -3,6 +3,7 @@
 mod rerank;
 mod retrieve;
 
+use crate::conversion::{self, Place, Rows};
 use crate::document::{DocumentId, Metadata, ServedChunk};
 use crate::filter::Filter;
 use crate::fusion::fuse;
@@ -117,11 +118,20 @@ pub struct Hit {
     pub start: u64,
     /// Byte after the last.
     pub end: u64,
-    /// Page, where the format has pages.
+    /// The page it begins on, where the format has pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<u32>,
+    /// The rows in it, where it is of a spreadsheet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Rows>,
     /// Heading path.
     pub headings: Vec<String>,
+    /// The header of the table that it begins in, as two lines of Markdown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table_header: Option<String>,
+    /// Pages and rows in it, counted from its first byte.
+    #[serde(skip)]
+    pub places: Vec<Place>,
     /// The document's metadata.
     pub metadata: Metadata,
     /// What the hits are ordered by, 0–1.
@@ -309,8 +319,11 @@ impl<'a, P: Ports> Searcher<'a, P> {
                     text: chunk.text.clone(),
                     start: chunk.start,
                     end: chunk.end,
-                    page: chunk.page,
+                    page: conversion::at(&chunk.places, 0).and_then(|place| place.page),
+                    rows: Rows::of(&chunk.places),
                     headings: chunk.headings.clone(),
+                    table_header: chunk.table_header.clone(),
+                    places: chunk.places.clone(),
                     metadata: chunk.metadata.clone(),
                     score,
                     scores: Scores {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 /// Raised when chunker or keyword terms change, so that documents cut by the old rules are told from new ones.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 
 /// All settings of the pipelines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

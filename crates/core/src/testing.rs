@@ -46,6 +46,7 @@ impl Ports for MemoryPorts {
     type Generator = ScriptedGenerator;
     type Documents = MemoryDocuments;
     type Objects = MemoryObjects;
+    type Converter = MemoryObjects;
     type Jobs = MemoryJobs;
     type Clock = ManualClock;
 
@@ -68,6 +69,9 @@ impl Ports for MemoryPorts {
         &self.documents
     }
     fn objects(&self) -> &MemoryObjects {
+        &self.objects
+    }
+    fn converter(&self) -> &MemoryObjects {
         &self.objects
     }
     fn jobs(&self) -> &MemoryJobs {

@@ -6,7 +6,7 @@ use ragflare_core::Error;
 use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, embedded_text};
 use ragflare_core::tokens::WordPiece;
 
-const SMALL: ChunkSettings = ChunkSettings { target: 32, overlap: 0, prefix: 64 };
+const SMALL: ChunkSettings = ChunkSettings { target: 32, code_target: 32, overlap: 0, prefix: 64 };
 
 fn cut(text: &str, format: Format, settings: ChunkSettings) -> Vec<Chunk> {
     Chunker::new(settings).unwrap().chunks(text, format)
@@ -316,7 +316,7 @@ fn link_definitions_belong_to_a_chunk() {
 fn overlap_repeats_the_sentence_before_but_not_across_a_heading() {
     let sentences: String = (0..20).map(|n| format!("This is sentence {n} here. ")).collect();
     let text = format!("# A\n\n{sentences}\n\n# B\n\n{sentences}\n");
-    let settings = ChunkSettings { target: 32, overlap: 8, prefix: 64 };
+    let settings = ChunkSettings { target: 32, overlap: 8, ..SMALL };
     let chunks = cut(&text, Format::Markdown, settings);
     for pair in chunks.windows(2) {
         let body = &text[pair[1].start..pair[1].end];
@@ -334,28 +334,28 @@ fn the_prefix_is_title_and_headings() {
     let settings = ChunkSettings::default();
     let headings = ["Setup".to_owned(), "On\nLinux".to_owned()];
     assert_eq!(
-        embedded_text(Some("Guide"), &headings, "body", &settings),
+        embedded_text(Some("Guide"), &headings, None, "body", &settings),
         "Guide > Setup > On Linux\n\nbody"
     );
-    assert_eq!(embedded_text(None, &headings[..1], "body", &settings), "Setup\n\nbody");
-    assert_eq!(embedded_text(Some("Setup"), &headings, "body", &settings), "Setup > On Linux\n\nbody");
-    assert_eq!(embedded_text(Some(" \0 "), &[], "body", &settings), "body");
-    assert_eq!(embedded_text(None, &[], "body", &settings), "body");
+    assert_eq!(embedded_text(None, &headings[..1], None, "body", &settings), "Setup\n\nbody");
+    assert_eq!(embedded_text(Some("Setup"), &headings, None, "body", &settings), "Setup > On Linux\n\nbody");
+    assert_eq!(embedded_text(Some(" \0 "), &[], None, "body", &settings), "body");
+    assert_eq!(embedded_text(None, &[], None, "body", &settings), "body");
 }
 
 #[test]
 fn a_long_prefix_loses_its_outer_parts_then_its_last_words() {
     let settings = ChunkSettings { prefix: 4, ..ChunkSettings::default() };
     let headings = ["one".to_owned(), "two".to_owned()];
-    assert_eq!(embedded_text(Some("title"), &headings, "body", &settings), "one > two\n\nbody");
+    assert_eq!(embedded_text(Some("title"), &headings, None, "body", &settings), "one > two\n\nbody");
     assert_eq!(
-        embedded_text(Some("a title of six whole words"), &[], "body", &settings),
+        embedded_text(Some("a title of six whole words"), &[], None, "body", &settings),
         "a title of six\n\nbody"
     );
-    let cut = embedded_text(Some(&"ab1".repeat(30)), &[], "body", &settings);
+    let cut = embedded_text(Some(&"ab1".repeat(30)), &[], None, "body", &settings);
     assert!(cut.starts_with("ab1") && WordPiece::count(&cut) <= 5);
     let none = ChunkSettings { prefix: 0, ..ChunkSettings::default() };
-    assert_eq!(embedded_text(Some("title"), &headings, "body", &none), "body");
+    assert_eq!(embedded_text(Some("title"), &headings, None, "body", &none), "body");
 }
 
 #[test]

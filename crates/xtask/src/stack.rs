@@ -69,13 +69,13 @@ pub struct StackOptions {
 }
 
 impl StackOptions {
-    /// The two workers on a free port.
+    /// The product's workers on a free port.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
             fresh: false,
             port: None,
-            workers: vec!["worker/query".into(), "worker/ingest".into()],
+            workers: vec!["worker/query".into(), "worker/ingest".into(), "worker/convert".into()],
             health: "/healthz".to_owned(),
             vars: BTreeMap::new(),
             twin_args: Vec::new(),

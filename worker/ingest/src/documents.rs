@@ -4,10 +4,11 @@ use crate::{files, not_allowed, views};
 use ragflare_cloudflare::core::document::{Document, DocumentId, Metadata, Status};
 use ragflare_cloudflare::core::filter::check_metadata;
 use ragflare_cloudflare::core::identity::object_key;
-use ragflare_cloudflare::core::ingest::{Change, NewUpload, Registered, format_of};
+use ragflare_cloudflare::core::ingest::{Change, NewUpload, Registered};
+use ragflare_cloudflare::core::kind::{self, Kind};
 use ragflare_cloudflare::core::ports::{DocumentStore, ListQuery, Ports};
 use ragflare_cloudflare::core::{Error, Tenant};
-use ragflare_cloudflare::http::{ApiError, json, media_type, method, read_json, refuse_encoding};
+use ragflare_cloudflare::http::{ApiError, json, method, read_json, refuse_encoding};
 use ragflare_cloudflare::invocation::Invocation;
 use ragflare_cloudflare::keys::{Scope, random};
 use ragflare_cloudflare::upload::{precondition, store};
@@ -96,8 +97,7 @@ async fn put(
     let title = title(query.get("title").cloned())?;
     let condition = precondition(request)?;
     refuse_encoding(request)?;
-    refuse_charset(request.headers().get("content-type")?)?;
-    let media_type = readable_type(media_type(request)?, id.as_str())?;
+    let media_type = readable_type(request.headers().get("content-type")?.as_deref(), id.as_str())?;
     // Nothing may be refused from here on, except by what cleans up: the object is there.
     let object_key = object_key(tenant, &random(16)?)?;
     let objects = invocation.rag.platform().objects();
@@ -175,37 +175,26 @@ pub(crate) fn metadata(invocation: &Invocation, text: Option<&str>) -> Result<Me
     Ok(metadata)
 }
 
-/// Text is read as UTF-8.
-pub(crate) fn refuse_charset(content_type: Option<String>) -> Result<(), ApiError> {
-    let header = content_type.unwrap_or_default().to_ascii_lowercase();
-    let charset = header.split(';').find_map(|part| part.trim().strip_prefix("charset="));
-    match charset.map(|charset| charset.trim_matches('"')) {
-        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
-        Some(other) => {
-            Err(ApiError::new(415, "unsupported_charset", format!("send UTF-8 text, not `{other}`")))
-        }
+/// The type to read bytes as: as declared, with a charset that is not UTF-8; or by the name's ending where the declaration
+/// says nothing.
+///
+/// # Errors
+/// 415 for what is known to be read by nobody here; what the bytes are is looked at later.
+pub(crate) fn readable_type(declared: Option<&str>, name: &str) -> Result<String, ApiError> {
+    let declared = declared.unwrap_or_default();
+    let essence = kind::essence(declared);
+    if let "" | "application/octet-stream" | "application/x-www-form-urlencoded" = essence.as_str() {
+        let named = kind::declared("", name).map_or("application/octet-stream", Kind::media_type);
+        return Ok(named.to_owned());
     }
-}
-
-/// The type to read bytes as: as declared, or by the name's ending where the declaration says nothing.
-pub(crate) fn readable_type(declared: Option<String>, name: &str) -> Result<String, ApiError> {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    let media_type = match declared.as_deref() {
-        None | Some("application/octet-stream" | "application/x-www-form-urlencoded") => {
-            match ending.as_deref() {
-                Some("md" | "markdown" | "mdx") => "text/markdown".to_owned(),
-                Some("txt" | "text") => "text/plain".to_owned(),
-                _ => declared.unwrap_or_default(),
-            }
-        }
-        Some(declared) => declared.to_owned(),
-    };
-    if format_of(&media_type).is_some() {
-        return Ok(media_type);
+    if kind::declared(&essence, name).is_none() && kind::is_no_document(&essence) {
+        let message = format!("can't read `{essence}`: it is none of the formats that text is taken from");
+        return Err(ApiError::new(415, "unsupported_media_type", message));
     }
-    let what = if media_type.is_empty() { "a body without a type".into() } else { format!("`{media_type}`") };
-    let message = format!("can't read {what}; send `text/plain` or `text/markdown`");
-    Err(ApiError::new(415, "unsupported_media_type", message))
+    Ok(match kind::charset(declared) {
+        Some(charset) => format!("{essence}; charset={charset}"),
+        None => essence,
+    })
 }
 
 async fn show(

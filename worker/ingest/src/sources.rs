@@ -1,7 +1,7 @@
 //! Buckets as sources: their routes, R2's events, and the syncs that are due.
 
 use crate::consumer::Budget;
-use crate::documents::{MAX_BYTES, readable_type, refuse_charset};
+use crate::documents::{MAX_BYTES, readable_type};
 use ragflare_cloudflare::Platform;
 use ragflare_cloudflare::core::document::Failure;
 use ragflare_cloudflare::core::ports::{Job, JobQueue, Ports, SourcePorts, SourceTable, Sync};
@@ -34,11 +34,7 @@ fn sources(invocation: &Invocation) -> Sources<'_, Platform> {
 
 /// What an upload of this type and name would be read as.
 fn media_type(declared: Option<&str>, key: &str) -> Result<String, Failure> {
-    let plain = declared.map(|declared| declared.split(';').next().unwrap_or_default().trim());
-    let plain = plain.filter(|plain| !plain.is_empty()).map(str::to_ascii_lowercase);
-    refuse_charset(declared.map(ToOwned::to_owned))
-        .and_then(|()| readable_type(plain, key))
-        .map_err(|error| Failure { code: error.code, message: error.message })
+    readable_type(declared, key).map_err(|error| Failure { code: error.code, message: error.message })
 }
 
 /// `GET /v1/admin/sources`: those of the settings, and those that were in them once.

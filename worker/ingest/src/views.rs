@@ -5,9 +5,10 @@ use futures::channel::mpsc;
 use futures::future::poll_fn;
 use futures::stream::{self, Stream, StreamExt};
 use ragflare_cloudflare::R2Objects;
+use ragflare_cloudflare::core::conversion::Rows;
 use ragflare_cloudflare::core::document::{Document, DocumentId};
-use ragflare_cloudflare::core::ingest::Text;
-use ragflare_cloudflare::core::ports::{DocumentStore, Ports};
+use ragflare_cloudflare::core::ingest::{Readable, file_name};
+use ragflare_cloudflare::core::ports::{DocumentStore, Original, Ports};
 use ragflare_cloudflare::core::{Error, Tenant};
 use ragflare_cloudflare::http::{ApiError, json};
 use ragflare_cloudflare::invocation::Invocation;
@@ -42,8 +43,14 @@ pub(crate) async fn chunks(
                 "id": chunk.id(), "ordinal": chunk.ordinal, "text": chunk.text, "tokens": chunk.tokens,
                 "start": chunk.start, "end": chunk.end, "headings": chunk.headings,
             });
-            if let Some(page) = chunk.page {
+            if let Some(page) = chunk.places.first().and_then(|place| place.page) {
                 shown["page"] = page.into();
+            }
+            if let Some(rows) = Rows::of(&chunk.places) {
+                shown["rows"] = json!(rows);
+            }
+            if let Some(header) = &chunk.table_header {
+                shown["table_header"] = header.as_str().into();
             }
             shown
         })
@@ -59,7 +66,7 @@ pub(crate) async fn text(
 ) -> Result<Response, ApiError> {
     let document = find(invocation, tenant, id).await?;
     let objects = invocation.rag.platform().objects().clone();
-    let mut pieces = Box::pin(pieces(objects, tenant.clone(), key(&document)?, document.bytes));
+    let mut pieces = Box::pin(pieces(objects, tenant.clone(), document));
     // What is wrong at the beginning can still be said.
     let first = pieces.next().await.transpose()?.unwrap_or_default();
     let rest = pieces.map(|piece| piece.map_err(|error| worker::Error::RustError(error.to_string())));
@@ -73,14 +80,22 @@ pub(crate) async fn text(
 fn pieces(
     objects: R2Objects,
     tenant: Tenant,
-    key: String,
-    bytes: u64,
+    document: Document,
 ) -> impl Stream<Item = Result<Vec<u8>, Error>> + 'static {
     let (mut sender, receiver) = mpsc::channel(0);
     let reading = async move {
         let mut failures = sender.clone();
         let read = async {
-            let mut text = Text::open(&objects, &tenant, &key, bytes).await?;
+            let key = key(&document).unwrap_or_default();
+            let title = document.upload.as_ref().and_then(|upload| upload.embedded_title.as_deref());
+            let original = Original {
+                key: &key,
+                bytes: document.bytes,
+                media_type: &document.media_type,
+                name: file_name(&document.id, title),
+            };
+            let readable = Readable::find(&objects, &tenant, &original).await?;
+            let mut text = readable.ok_or_else(not_converted)?.text;
             let mut start = 0;
             while start < text.len() {
                 let piece = text.read(start..start + PIECE).await?.as_bytes().to_vec();
@@ -99,6 +114,13 @@ fn pieces(
         }
     };
     stream::select(receiver, stream::once(reading).filter_map(|()| async { None }))
+}
+
+fn not_converted() -> Error {
+    Error::Document {
+        code: "not_converted".into(),
+        message: "its text was not taken from it (yet): the document's `status` and `error` say more".into(),
+    }
 }
 
 /// `/v1/documents/{id}/content`

@@ -73,6 +73,7 @@ impl Ports for NativePorts {
     type Generator = ScriptedGenerator;
     type Documents = MemoryDocuments;
     type Objects = MemoryObjects;
+    type Converter = MemoryObjects;
     type Jobs = MemoryJobs;
     type Clock = SystemClock;
 
@@ -95,6 +96,9 @@ impl Ports for NativePorts {
         &self.documents
     }
     fn objects(&self) -> &MemoryObjects {
+        &self.objects
+    }
+    fn converter(&self) -> &MemoryObjects {
         &self.objects
     }
     fn jobs(&self) -> &MemoryJobs {

@@ -38,6 +38,7 @@ struct Stored {
     title: Option<String>,
     /// JSON.
     headings: String,
+    table_header: Option<String>,
     text: String,
     start: u64,
     end: u64,
@@ -55,6 +56,7 @@ impl Stored {
         passage_terms(&Passage {
             title: self.title.as_deref(),
             headings: &headings,
+            table_header: self.table_header.as_deref(),
             before: previous.as_ref().map_or("", |(from, text)| before((*from, text), self.start)),
             text: &self.text,
             after: next.as_ref().map_or("", |(from, text)| after((*from, text), self.end)),
@@ -78,7 +80,7 @@ impl Rebuild {
             self.database.batch(TABLES.map(Statement::new).into()).await?;
         }
         let statement = Statement::new(
-            "SELECT c.row, c.tenant, c.headings, c.text, c.start, c.\"end\", g.embedded_title AS title, \
+            "SELECT c.row, c.tenant, c.headings, c.table_header, c.text, c.start, c.\"end\", g.embedded_title AS title, \
              (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal, o.part) \
                = (c.tenant, c.document, c.generation, c.ordinal - 1, c.part)) AS previous, \
              (SELECT json_array(start, text) FROM chunks o WHERE (o.tenant, o.document, o.generation, o.ordinal, o.part) \

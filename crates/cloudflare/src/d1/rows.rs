@@ -304,7 +304,7 @@ impl OutdatedRow {
 
 /// The columns of [`ServedRow`], from `chunks c` and its generation `g`.
 pub(super) const CHUNK_COLUMNS: &str = "c.row, c.vector, c.document, c.ordinal, c.text, c.start, c.\"end\" AS \"end\", \
-    c.tokens, c.page, c.headings, g.title, g.metadata";
+    c.tokens, c.places, c.table_header, c.headings, g.title, g.metadata";
 
 /// Where those columns come from: chunks of served generations only.
 pub(super) const CHUNK_SOURCE: &str = "chunks c \
@@ -321,7 +321,8 @@ pub(super) struct ServedRow {
     start: u64,
     end: u64,
     tokens: u64,
-    page: Option<u32>,
+    places: Option<String>,
+    table_header: Option<String>,
     headings: String,
     title: Option<String>,
     metadata: String,
@@ -338,7 +339,8 @@ impl ServedRow {
             start: self.start,
             end: self.end,
             tokens: self.tokens,
-            page: self.page,
+            places: self.places.as_deref().map(parsed).transpose()?.unwrap_or_default(),
+            table_header: self.table_header,
             headings: parsed(&self.headings)?,
             title: self.title,
             metadata: parsed(&self.metadata)?,

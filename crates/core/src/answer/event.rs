@@ -1,6 +1,7 @@
 //! An answer, step by step.
 
 use crate::citations::Citation;
+use crate::conversion::Place;
 use crate::ports::{Finish, Gateway, ToolCall, Usage};
 use crate::search::{Hit, SearchUsage};
 use crate::{Error, prices};
@@ -33,8 +34,8 @@ pub struct ChunkPlace {
     pub chunk_id: String,
     /// Its first byte in the document's extracted text.
     pub start: u64,
-    /// Page, where the format has pages.
-    pub page: Option<u32>,
+    /// Pages and rows in it, counted from its first byte.
+    pub places: Vec<Place>,
     /// Heading path.
     pub headings: Vec<String>,
 }
@@ -45,7 +46,7 @@ impl ChunkPlace {
         Self {
             chunk_id: hit.chunk_id.clone(),
             start: hit.start,
-            page: hit.page,
+            places: hit.places.clone(),
             headings: hit.headings.clone(),
         }
     }

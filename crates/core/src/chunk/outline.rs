@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::Format;
 use crate::chunk::prefix::one_line;
+use crate::chunk::table::{self, Table};
 
 /// Longer headings are cut: every chunk below one carries it.
 const MAX_HEADING_BYTES: usize = 512;
@@ -36,6 +37,8 @@ pub(super) struct Outline<'a> {
     pub(super) headings: Vec<Heading>,
     /// Where front matter is, in order.
     pub(super) front_matter: Vec<Range<usize>>,
+    /// In order, nested ones included.
+    pub(super) tables: Vec<Table>,
     /// What the first block is, as the parser saw it, and where in `view` it begins.
     opener: Option<(Opener, usize)>,
 }
@@ -47,6 +50,8 @@ pub(super) struct Block {
     pub(super) kind: Kind,
     /// Whether it has no end here, for it goes on after the outlined text.
     pub(super) goes_on: bool,
+    /// Whether it is a table.
+    pub(super) is_table: bool,
 }
 
 /// What a block is, as far as it matters for cutting it.
@@ -93,7 +98,7 @@ impl<'a> Outline<'a> {
     /// [`force_cut`](Self::force_cut).
     pub(super) fn new(format: Format, text: &'a str, from: usize, lead_in: &str) -> Self {
         let view = match format {
-            Format::Plain => Cow::Borrowed(&text[from..]),
+            Format::Plain | Format::Code(_) => Cow::Borrowed(&text[from..]),
             Format::Markdown if lead_in.is_empty() => as_read(Cow::Borrowed(&text[from..])),
             Format::Markdown => as_read(Cow::Owned([lead_in, &text[from..]].concat())),
         };
@@ -101,15 +106,16 @@ impl<'a> Outline<'a> {
             text,
             from,
             view,
-            lead_in: if format == Format::Plain { 0 } else { lead_in.len() },
+            lead_in: if format == Format::Markdown { lead_in.len() } else { 0 },
             format,
             blocks: Vec::new(),
             headings: Vec::new(),
             front_matter: Vec::new(),
+            tables: Vec::new(),
             opener: None,
         };
         match format {
-            Format::Plain => outline.read_plain(),
+            Format::Plain | Format::Code(_) => outline.read_plain(),
             Format::Markdown => outline.read_markdown(),
         }
         outline
@@ -123,7 +129,7 @@ impl<'a> Outline<'a> {
         for line in self.text[self.from..].split_inclusive('\n') {
             let blank = line.trim_start().is_empty();
             if after_blank && !blank {
-                starts.push(Start { at, end: None, kind: Kind::Text });
+                starts.push(Start { at, end: None, kind: Kind::Text, is_table: false });
             }
             after_blank = blank;
             at += line.len();
@@ -148,7 +154,7 @@ impl<'a> Outline<'a> {
         // Not the parser's: that looks for the end of each `---` in a quote or a list up to the end of the text.
         let skip_matter = if from == 0 { front_matter(view) } else { 0 };
         if skip_matter > 0 {
-            starts.push(Start { at: 0, end: Some(skip_matter), kind: Kind::Lines });
+            starts.push(Start { at: 0, end: Some(skip_matter), kind: Kind::Lines, is_table: false });
             self.front_matter.push(0..skip_matter);
         }
         let mut headings: Vec<Heading> = Vec::new();
@@ -161,6 +167,12 @@ impl<'a> Outline<'a> {
         let parser = Parser::new_with_broken_link_callback(&view[skip_matter..], options, Some(resolve));
         for (event, range) in parser.into_offset_iter() {
             let range = range.start + skip_matter..range.end + skip_matter;
+            if let Event::Start(Tag::Table(_)) = event {
+                let goes_on = range.start < lead_in;
+                let header = (!goes_on).then(|| table::header(&view[range.clone()], usize::MAX)).flatten();
+                let (start, end) = (position(range.start), position(range.end));
+                self.tables.push(Table { start, end, header, goes_on });
+            }
             if depth == 0 {
                 let goes_on = range.start < lead_in;
                 let kind = match &event {
@@ -184,7 +196,8 @@ impl<'a> Outline<'a> {
                         self.opener = Some((Opener::of(&event), range.start));
                     }
                     let end = (kind == Kind::Lines).then(|| position(range.end));
-                    starts.push(Start { at: position(range.start), end, kind });
+                    let is_table = matches!(event, Event::Start(Tag::Table(_)));
+                    starts.push(Start { at: position(range.start), end, kind, is_table });
                 }
             }
             if in_heading.get() {
@@ -243,7 +256,7 @@ impl<'a> Outline<'a> {
 
     fn is_border(&self, block: usize) -> bool {
         let Block { start, kind, .. } = self.blocks[block];
-        if self.format == Format::Plain {
+        if self.format != Format::Markdown {
             return true;
         }
         let Some(line) = self.cut_before(block) else { return false };
@@ -257,7 +270,7 @@ impl<'a> Outline<'a> {
     pub(super) fn cut_before(&self, block: usize) -> Option<usize> {
         let start = self.blocks.get(block)?.start;
         match self.format {
-            Format::Plain => Some(start),
+            Format::Plain | Format::Code(_) => Some(start),
             Format::Markdown => self.line_of(start),
         }
     }
@@ -389,7 +402,7 @@ fn push_part(headings: &mut [Heading], part: &str) {
 /// Blocks from their first bytes. What the parser reports no block for (link definitions) goes with the block before.
 fn blocks(text: &str, from: usize, starts: &[Start]) -> Vec<Block> {
     let mut blocks = Vec::with_capacity(starts.len() + 1);
-    let mut push = |start: usize, end: usize, kind| {
+    let mut push = |start: usize, end: usize, kind, is_table| {
         let part = &text[start..end];
         let start = end - part.trim_start().len();
         if start < end {
@@ -398,15 +411,16 @@ fn blocks(text: &str, from: usize, starts: &[Start]) -> Vec<Block> {
                 end: start + text[start..end].trim_end().len(),
                 kind,
                 goes_on: false,
+                is_table,
             });
         }
     };
-    push(from, starts.first().map_or(text.len(), |start| start.at), Kind::Lines);
-    for (position, &Start { at, end, kind }) in starts.iter().enumerate() {
+    push(from, starts.first().map_or(text.len(), |start| start.at), Kind::Lines, false);
+    for (position, &Start { at, end, kind, is_table }) in starts.iter().enumerate() {
         let next = starts.get(position + 1).map_or(text.len(), |next| next.at);
         let end = end.map_or(next, |end| end.clamp(at, next));
-        push(at, end, kind);
-        push(end, next, Kind::Text);
+        push(at, end, kind, is_table);
+        push(end, next, Kind::Text, false);
     }
     blocks
 }
@@ -418,6 +432,7 @@ struct Start {
     /// Where it ends, if what follows it is not to be kept with it: a link definition is no block to the parser.
     end: Option<usize>,
     kind: Kind,
+    is_table: bool,
 }
 
 /// What the parser gets to see: as many bytes, but lone carriage returns, which it does not take for line ends everywhere, as

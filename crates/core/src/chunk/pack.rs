@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::border::indentation;
 use crate::chunk::outline::{Block, Kind, Outline};
-use crate::chunk::{MAX_CHUNK_BYTES, split};
-use crate::tokens::TokenIndex;
+use crate::chunk::{MAX_CHUNK_BYTES, split, table};
+use crate::tokens::{TokenIndex, WordPiece};
 
 /// Measures ranges of one text.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Ruler<'a> {
     pub(super) text: &'a str,
     pub(super) index: &'a TokenIndex,
     pub(super) limit: usize,
+    /// What the model can take of a chunk, if more than that is to be put before it.
+    pub(super) window: usize,
 }
 
 impl Ruler<'_> {
@@ -26,6 +28,13 @@ impl Ruler<'_> {
             return by_bytes;
         }
         by_bytes.max(self.index.count(self.text, range))
+    }
+
+    /// The same, for chunks that so many tokens come before.
+    fn after(self, tokens: usize) -> Self {
+        // Some are left in any case: then what comes before is cut.
+        let room = self.window.saturating_sub(tokens).max(self.limit / 2);
+        Self { limit: self.limit.min(room), ..self }
     }
 
     pub(super) fn fits(&self, range: Range<usize>) -> bool {
@@ -50,6 +59,9 @@ pub(super) struct Filling {
     introduces: bool,
     /// Where its blocks begin but for the first and those that follow a heading: where it may be cut.
     borders: Vec<usize>,
+    /// Tokens of the header that comes before it, for it begins in a table.
+    #[serde(default)]
+    header: usize,
     /// The chunk before it, if blocks of that can move into this one, and its borders.
     before: Option<(Range<usize>, Vec<usize>)>,
 }
@@ -104,11 +116,14 @@ pub(super) struct Packer<'a> {
     done: Vec<Range<usize>>,
     /// Up to where a block is packed that goes on.
     within: Option<usize>,
+    /// Tokens of the header of a table that the outline begins in.
+    header: usize,
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(ruler: Ruler<'a>, filling: Filling) -> Self {
-        Self { ruler, filling, done: Vec::new(), within: None }
+    /// `header` is how many tokens the header of the table has that the outline begins in.
+    pub(super) fn new(ruler: Ruler<'a>, filling: Filling, header: usize) -> Self {
+        Self { ruler, filling, done: Vec::new(), within: None, header }
     }
 
     /// Up to where the last block is packed, if not up to its end.
@@ -135,13 +150,16 @@ impl<'a> Packer<'a> {
             let filling = &mut self.filling;
             if filling.current.is_empty() {
                 filling.current = block.start..block.start;
+                filling.header = 0;
             }
-            if filling.lead.is_none() && !self.ruler.fits(filling.current.start..block.end) {
+            if filling.lead.is_none()
+                && !self.ruler.after(filling.header).fits(filling.current.start..block.end)
+            {
                 self.end_before_outer_block(block.start);
             }
             let filling = &mut self.filling;
             let start = filling.current.start;
-            if self.ruler.fits(start..block.end) {
+            if self.ruler.after(filling.header).fits(start..block.end) {
                 if start < block.start && filling.lead.is_none() {
                     filling.borders.push(block.start);
                 }
@@ -168,12 +186,19 @@ impl<'a> Packer<'a> {
             });
             filling.introduces = false;
             let borders = std::mem::take(&mut filling.borders);
+            if from > start {
+                filling.header = 0;
+            }
             filling.current = from..block.end;
             filling.lead = is_heading.then_some(from);
             self.finish(start..from);
             if !self.ruler.fits(from..block.end) {
-                let mut pieces = split::block(&self.ruler, from, block);
+                let header = self.header_of(outline, block);
+                let mut pieces = split::block(&self.ruler.after(header), from, block);
                 self.filling.lead = None;
+                if pieces.len() > 1 {
+                    self.filling.header = header;
+                }
                 self.filling.current = if block.goes_on {
                     self.within = pieces.last().map(|piece| piece.end);
                     0..0
@@ -191,11 +216,25 @@ impl<'a> Packer<'a> {
         count
     }
 
+    /// Tokens of the header of a block's later chunks.
+    fn header_of(&self, outline: &Outline<'_>, block: &Block) -> usize {
+        if !block.is_table {
+            return 0;
+        }
+        let table = outline.tables.iter().find(|table| table.start == block.start);
+        match table {
+            Some(table) if !table.goes_on => {
+                table.header.as_deref().map_or(0, |header| WordPiece::count(table::row(header)))
+            }
+            _ => self.header,
+        }
+    }
+
     /// Ends the chunk, if the block at `next` does not fit, before the last of those in its second half that are indented
     /// least, so as to cut between functions rather than in one. The rest goes with what follows.
     fn end_before_outer_block(&mut self, next: usize) {
         let Ruler { text, limit, .. } = self.ruler;
-        let Filling { current, borders, .. } = &mut self.filling;
+        let Filling { current, borders, header, .. } = &mut self.filling;
         let start = current.start;
         let half = borders.partition_point(|&border| self.ruler.size(start..border) < limit / 2);
         let order = |border: usize| (indentation(text, border), usize::MAX - border);
@@ -203,6 +242,7 @@ impl<'a> Packer<'a> {
             && order(border) < order(next)
         {
             current.start = border;
+            *header = 0;
             *borders = borders.split_off(borders.partition_point(|&other| other <= border));
             self.finish(start..border);
         }

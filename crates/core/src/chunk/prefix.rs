@@ -1,9 +1,10 @@
 //! What is put before a chunk's body when it is embedded.
 
-use crate::chunk::ChunkSettings;
+use crate::chunk::{ChunkSettings, table};
 use crate::tokens::WordPiece;
 
-/// The text to embed for a chunk: `Title > Heading > Heading`, an empty line, the body.
+/// The text to embed for a chunk: `Title > Heading > Heading`, an empty line, the body. Before this, the header row of the
+/// table that it begins in ([`Chunk::table_header`](crate::chunk::Chunk::table_header)).
 ///
 /// The prefix has at most [`ChunkSettings::prefix`] tokens: what is too long loses its outermost parts first, and the
 /// innermost one, if alone too long, its last words. So with a body of at most [`ChunkSettings::max_tokens`] tokens
@@ -12,6 +13,7 @@ use crate::tokens::WordPiece;
 pub fn embedded_text(
     title: Option<&str>,
     headings: &[String],
+    table_header: Option<&str>,
     body: &str,
     settings: &ChunkSettings,
 ) -> String {
@@ -25,7 +27,16 @@ pub fn embedded_text(
         .map(|outermost| parts[outermost..].join(" > "))
         .find(|prefix| WordPiece::count(prefix) <= settings.prefix)
         .unwrap_or_else(|| parts.last().map_or("", |part| first_words(part, settings.prefix)).to_owned());
-    if prefix.is_empty() { body.to_owned() } else { format!("{prefix}\n\n{body}") }
+    let mut text = prefix;
+    if !text.is_empty() {
+        text.push_str("\n\n");
+    }
+    if let Some(header) = table_header {
+        text.push_str(table::row(header));
+        text.push('\n');
+    }
+    text.push_str(body);
+    text
 }
 
 /// The text with every run of blanks and control characters as one blank, and none around it.

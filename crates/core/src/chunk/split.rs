@@ -19,7 +19,10 @@ pub(super) fn block(ruler: &Ruler<'_>, from: usize, block: &Block) -> Vec<Range<
     let mut pieces = Vec::new();
     let mut start = from;
     while if goes_on { block.end - start > WINDOW } else { !ruler.fits(start..block.end) } {
-        let end = cut(ruler, block.kind, start..block.end, block.start);
+        let mut end = cut(ruler, block.kind, start..block.end, block.start);
+        if block.is_table {
+            end = between_rows(ruler, start..end, block.end);
+        }
         pieces.push(start..end);
         start = end;
     }
@@ -62,8 +65,20 @@ pub(super) fn cut(ruler: &Ruler<'_>, kind: Kind, range: Range<usize>, from: usiz
     if ruler.fits(start..cut) { cut } else { most }
 }
 
+/// Where to cut a table rather than at the end of the range: before the row that this is in, if that fits into a chunk.
+fn between_rows(ruler: &Ruler<'_>, range: Range<usize>, end: usize) -> usize {
+    let text = ruler.text;
+    let Some(row) = text[range.clone()].rfind('\n').map(|at| range.start + at + 1) else { return range.end };
+    let seen = text.floor_char_boundary((row + MAX_CHUNK_BYTES + 1).min(end));
+    let rest = &text[row..seen];
+    let row_end = rest.find('\n').map_or(seen, |at| row + at);
+    let first = row + rest.len() - rest.trim_start().len();
+    let is_whole = text[first.min(range.end)..range.end].trim().is_empty();
+    if is_whole || !ruler.fits(first..row_end) { range.end } else { first }
+}
+
 /// The furthest place up to which a range fits, after one character at least.
-fn reach(ruler: &Ruler<'_>, range: Range<usize>) -> usize {
+pub(super) fn reach(ruler: &Ruler<'_>, range: Range<usize>) -> usize {
     let text = ruler.text;
     let after = |at: usize| text.ceil_char_boundary(at + 1);
     // It fits up to `fits` (one character is three tokens at most) and not up to `too_far`.

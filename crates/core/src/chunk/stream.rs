@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::code::{Cutter, LOOKAHEAD};
 use crate::chunk::outline::{Cut, Outline, Path};
 use crate::chunk::pack::{After, Filling, Packer, Ruler};
+use crate::chunk::table::{MAX_HEADER_TOKENS, Tables};
 use crate::chunk::{Chunk, ChunkSettings, Format, MAX_CHUNK_BYTES, overlap};
 use crate::tokens::WordPiece;
+use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
 /// How much of a text is looked at anew at a time. The Markdown parser needs up to 150 bytes for one of the text.
 const PIECE: usize = 128 * 1024;
@@ -61,6 +64,11 @@ pub struct ChunkStream {
     lead_in: String,
     filling: Filling,
     path: Path,
+    #[serde(default)]
+    tables: Tables,
+    /// Of source code, instead of what is above but `base` and `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<Cutter>,
     /// The last chunk, without overlap.
     previous: Option<Range<usize>>,
     ordinal: u32,
@@ -69,7 +77,7 @@ pub struct ChunkStream {
 impl ChunkStream {
     pub(crate) fn new(settings: ChunkSettings, format: Format) -> Self {
         Self {
-            settings,
+            settings: settings.of(format),
             format,
             piece: PIECE,
             base: 0,
@@ -77,6 +85,11 @@ impl ChunkStream {
             lead_in: String::new(),
             filling: Filling::default(),
             path: Path::default(),
+            tables: Tables::default(),
+            code: match format {
+                Format::Code(language) => Some(Cutter::new(language)),
+                Format::Plain | Format::Markdown => None,
+            },
             previous: None,
             ordinal: 0,
         }
@@ -85,7 +98,8 @@ impl ChunkStream {
     /// The part of the text to feed next; it can end some bytes earlier, so as to end with a character, and ends with the
     /// text if that is shorter.
     pub fn wants(&self) -> Range<usize> {
-        self.base..self.base + self.from + self.piece
+        let ahead = if self.code.is_some() { LOOKAHEAD } else { 0 };
+        self.base..self.base + self.from + self.piece + ahead
     }
 
     /// Reads the part of the text that it [wants](Self::wants) and passes on the chunks that are finished. `last` says
@@ -93,9 +107,22 @@ impl ChunkStream {
     pub fn feed(&mut self, text: &str, last: bool, mut on_chunk: impl FnMut(Chunk)) {
         let index = WordPiece::index(text);
         let limit = self.settings.max_tokens() - self.settings.overlap;
-        let ruler = Ruler { text, index: &index, limit };
+        let Self { settings, .. } = self;
+        let window = MAX_TOKENS - SPECIALS - settings.prefix - settings.overlap;
+        let ruler = Ruler { text, index: &index, limit, window };
+        if let Some(mut code) = self.code.take() {
+            let at = code.cut(&ruler, self.from, last, |cut| {
+                let repeats = !cut.is_item;
+                on_chunk(self.chunk(cut.span, &ruler, Some(cut.path), repeats));
+            });
+            let lead_in = String::new();
+            let start = self.go_on(text, Cut { at, lead_in }, Filling::default());
+            code.rebase(start);
+            self.code = Some(code);
+            return;
+        }
         let mut outline = Outline::new(self.format, text, self.from, &self.lead_in);
-        let mut packer = Packer::new(ruler, std::mem::take(&mut self.filling));
+        let mut packer = Packer::new(ruler, std::mem::take(&mut self.filling), self.tables.tokens());
         let cut = if last {
             packer.pack(&outline, outline.blocks.len(), After::Nothing);
             packer.end();
@@ -113,35 +140,48 @@ impl ChunkStream {
             }
         };
         self.path.extend(&mut outline, cut.at);
+        self.tables.extend(&mut outline, cut.at);
         drop(outline);
         let (done, filling) = packer.settle(cut.at);
         for span in done {
-            on_chunk(self.chunk(span, &ruler));
+            let first = span.end - text[span.clone()].trim_start().len();
+            let repeats = !self.path.has_heading_at(first);
+            on_chunk(self.chunk(span, &ruler, None, repeats));
         }
         self.go_on(text, cut, filling);
     }
 
-    /// The chunk made of a span.
-    fn chunk(&mut self, mut span: Range<usize>, ruler: &Ruler<'_>) -> Chunk {
+    /// The chunk made of a span, under these headings or those of the path. `repeats` says whether it may begin with the end of
+    /// the one before.
+    fn chunk(
+        &mut self,
+        mut span: Range<usize>,
+        ruler: &Ruler<'_>,
+        headings: Option<Vec<String>>,
+        repeats: bool,
+    ) -> Chunk {
         let text = ruler.text;
-        if self.format == Format::Markdown {
+        if self.format != Format::Plain {
             span.start -= self.indentation(text, &span);
         }
         let without_overlap = span.clone();
-        let first = span.end - text[span.clone()].trim_start().len();
         if let Some(previous) = &self.previous
             && self.settings.overlap > 0
-            && !self.path.has_heading_at(first)
+            && repeats
         {
             span.start = overlap::start(previous, &span, ruler, &self.settings);
         }
         self.previous = Some(without_overlap);
+        let tokens = ruler.index.count(text, span.clone());
+        let first = span.end - text[span.clone()].trim_start().len();
+        let room = (MAX_TOKENS - SPECIALS - self.settings.prefix).saturating_sub(tokens);
         let chunk = Chunk {
             ordinal: self.ordinal,
             start: self.base + span.start,
             end: self.base + span.end,
-            tokens: ruler.index.count(text, span.clone()),
-            headings: self.path.at(text, &span),
+            tokens,
+            headings: headings.unwrap_or_else(|| self.path.at(text, &span)),
+            table_header: self.tables.at(first, room.min(MAX_HEADER_TOKENS)),
         };
         self.ordinal += 1;
         chunk
@@ -164,7 +204,8 @@ impl ChunkStream {
     }
 
     /// Forgets the text but for what the rest needs.
-    fn go_on(&mut self, text: &str, cut: Cut, filling: Filling) {
+    /// Returns where the next piece begins.
+    fn go_on(&mut self, text: &str, cut: Cut, filling: Filling) -> usize {
         let repeated = if self.settings.overlap > 0 { MAX_CHUNK_BYTES } else { 0 };
         let needed = filling.start().unwrap_or(cut.at).min(cut.at);
         let start = text.floor_char_boundary(needed.saturating_sub(repeated + 2 * MAX_INDENTATION));
@@ -174,9 +215,11 @@ impl ChunkStream {
         self.filling = filling;
         self.filling.rebase(start);
         self.path.rebase(start);
+        self.tables.rebase(start);
         if let Some(previous) = &mut self.previous {
             *previous = previous.start.saturating_sub(start)..previous.end.saturating_sub(start);
         }
+        start
     }
 }
 

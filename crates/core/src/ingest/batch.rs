@@ -238,7 +238,9 @@ impl<'p, P: Ports> Batch<'p, P> {
                             .into(),
                     }
                 })?;
-            let embedded = embedded_text(title.as_deref(), &span.headings, body, &self.settings.chunk);
+            let header = span.table_header.as_deref();
+            let embedded =
+                embedded_text(title.as_deref(), &span.headings, header, body, &self.settings.chunk);
             chunks.push(ChunkRow {
                 ordinal: span.ordinal,
                 vector: String::new(),
@@ -247,7 +249,8 @@ impl<'p, P: Ports> Batch<'p, P> {
                 start: span.start,
                 end: span.end,
                 tokens: span.tokens,
-                page: None,
+                places: span.places.clone(),
+                table_header: span.table_header.clone(),
                 headings: span.headings.clone(),
                 // Made when it is written: they take several times the room of the text.
                 terms: Vec::new(),

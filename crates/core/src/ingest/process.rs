@@ -1,15 +1,19 @@
 //! Queued generations become served ones.
 
 use super::batch::Batch;
-use super::source::{Text, readable};
+use super::source::{NOT_UTF8, Readable, Text, file_name, missing};
 use super::{Ingest, PART_CHUNKS, plain_fields};
-use crate::chunk::{ChunkStream, Chunker, Format};
-use crate::document::{DocumentId, Failure, Generation, Metadata, Millis, Status, Waiting};
+use crate::chunk::{ChunkSettings, ChunkStream, Chunker, Format, MAX_CHUNK_BYTES};
+use crate::conversion::{self, Conversion, Place, TextMap};
+use crate::document::{DocumentId, Failure, Generation, Metadata, Millis, Status, Upload, Waiting};
 use crate::identity::document_tag;
 use crate::ports::{
-    DOCUMENT_FIELD, DocumentStore, Flip, Job, JobQueue, PlannedPart, Ports, Span, TenantState, Work,
+    Converter, DOCUMENT_FIELD, DocumentStore, Flip, Job, JobQueue, ObjectStore, Original, PlannedPart, Ports,
+    Span, TenantState, Work,
 };
 use crate::settings::EmbeddingSettings;
+use crate::tokens::WordPiece;
+use crate::tokens::wordpiece::MAX_TOKENS;
 use crate::{Error, Result, Retry, Tenant};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashSet, VecDeque};
@@ -24,6 +28,10 @@ const PLAN_BYTES: usize = 8 * 1024 * 1024;
 const SHORTEST_WAIT: Millis = 10;
 /// Seconds a generation waits at most.
 const LONGEST_WAIT: Millis = 600;
+/// How often an original is given to a converter that breaks or is stopped over it.
+const CONVERSIONS: u32 = 3;
+/// The converter's name in errors.
+const CONVERTER: &str = "converter";
 const DAY: Millis = 24 * 60 * 60 * 1000;
 
 /// How processing a generation ended. Whatever is left to do, a job was sent for.
@@ -60,6 +68,8 @@ pub(super) struct Open<'a, O> {
     pub(super) embedding: EmbeddingSettings,
     pub(super) text: Text<'a, O>,
     format: Format,
+    /// What a converter said of the text; `None` when it is the original.
+    conversion: Option<Conversion>,
     /// What its vectors carry.
     pub(super) metadata: Metadata,
     /// Parts planned in this invocation, if these are all and few.
@@ -105,7 +115,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
         for (slot, (id, generation)) in jobs.iter().enumerate() {
             // The same message twice in one batch: the first takes care of it.
             if seen.insert((id, *generation)) {
-                match self.open(tenant, &state, slot, id, *generation).await {
+                match self.open(tenant, &state, slot, id, *generation, go_on).await {
                     Ok(found) => open.extend(found),
                     Err(result) => results[slot] = result,
                 }
@@ -146,6 +156,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
         slot: usize,
         id: &DocumentId,
         generation: Generation,
+        go_on: &dyn Fn() -> bool,
     ) -> std::result::Result<Option<Open<'a, P::Objects>>, Result<Outcome>> {
         let documents = self.ports.documents();
         let now = self.now();
@@ -176,13 +187,24 @@ impl<'a, P: Ports> Ingest<'a, P> {
             self.ports.jobs().send(job.as_slice(), 0).await.map_err(Err)?;
             return Ok(None);
         };
+        let original = original(id, upload);
+        let objects = self.ports.objects();
         let opened = async {
-            let format = readable(&upload.media_type)?;
-            let text = Text::open(self.ports.objects(), tenant, &upload.object_key, upload.bytes).await?;
-            Ok((format, text))
+            if let Some(readable) = Readable::find(objects, tenant, &original).await? {
+                return Ok(Some(readable));
+            }
+            if !go_on() {
+                return Ok(None);
+            }
+            let conversion = self.convert(tenant, &original, work.postponed).await?;
+            Readable::converted(objects, tenant, &original, conversion).await.map(Some)
         };
         match opened.await {
-            Ok((format, text)) => {
+            Ok(None) => {
+                let job = Self::process_job(tenant, id, generation, upload.bytes);
+                Err(self.ports.jobs().send(&[job], 0).await.map(|()| Outcome::Unfinished))
+            }
+            Ok(Some(Readable { text, format, conversion })) => {
                 let mut metadata = self.declared(&work.upload.metadata);
                 metadata.insert(DOCUMENT_FIELD.into(), document_tag(tenant, id).into());
                 Ok(Some(Open {
@@ -193,6 +215,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
                     embedding,
                     text,
                     format,
+                    conversion,
                     metadata,
                     parts: None,
                     taken_up: false,
@@ -209,6 +232,21 @@ impl<'a, P: Ports> Ingest<'a, P> {
         }
     }
 
+    /// Has an original converted. A converter that broke or was stopped over it gets a second and a third try, later.
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>, postponed: u32) -> Result<Conversion> {
+        match self.ports.converter().convert(tenant, original).await {
+            Err(Error::Service { service: CONVERTER, message, .. }) if postponed + 1 >= CONVERSIONS => {
+                Err(Error::Document {
+                    code: "conversion_failed".into(),
+                    message: format!(
+                        "reading it takes more than there is, or breaks the converter: {message}"
+                    ),
+                })
+            }
+            other => other,
+        }
+    }
+
     /// Plans a document's parts and hands them to the batch.
     async fn take_up(
         &self,
@@ -218,8 +256,17 @@ impl<'a, P: Ports> Ingest<'a, P> {
         batch: &mut Batch<'_, P>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<()> {
-        if batch.halted.is_some() || !self.plan(tenant, &mut open[index], go_on).await? {
+        if batch.halted.is_some() {
             return Ok(());
+        }
+        match self.plan(tenant, &mut open[index], go_on).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // Only its beginning was UTF-8.
+            Err(Error::Document { code, .. }) if code == NOT_UTF8 && open[index].conversion.is_none() => {
+                return self.begin_anew(tenant, &open[index]).await;
+            }
+            Err(error) => return Err(error),
         }
         let documents = self.ports.documents();
         let mut after = None;
@@ -247,6 +294,24 @@ impl<'a, P: Ports> Ingest<'a, P> {
         }
     }
 
+    /// Has a text converted that turned out to be none, and forgets what was planned of it.
+    async fn begin_anew(&self, tenant: &Tenant, document: &Open<'a, P::Objects>) -> Result<()> {
+        let upload = &document.work.upload;
+        self.convert(tenant, &original(&document.id, upload), document.work.postponed).await?;
+        let (id, generation) = (&document.id, document.generation);
+        self.ports.documents().restart(tenant, id, generation, &upload.settings, &upload.fields).await
+    }
+
+    /// Where what is in the text.
+    async fn map(&self, tenant: &Tenant, document: &Open<'a, P::Objects>) -> Result<TextMap> {
+        let Some(conversion) = document.conversion.filter(|conversion| conversion.mapped) else {
+            return Ok(TextMap::default());
+        };
+        let key = conversion::map_key(&document.work.upload.object_key);
+        let json = self.ports.objects().get(tenant, &key).await?.ok_or_else(missing)?;
+        TextMap::read(&json, conversion.bytes)
+    }
+
     /// Divides the document into parts, from where it was left. Returns whether all of it is planned.
     async fn plan(
         &self,
@@ -265,28 +330,12 @@ impl<'a, P: Ports> Ingest<'a, P> {
             Resume { stream: ChunkStream::new(self.settings.chunk, document.format), spans: Vec::new() }
         };
         let mut all = (document.work.planned == 0).then(VecDeque::new);
+        let map = self.map(tenant, document).await?;
         loop {
-            let mut looked_at = 0;
-            let last = loop {
-                let Resume { stream, spans } = &mut resume;
-                let wanted = stream.wants();
-                let end = document.text.len();
-                let piece = document.text.read(wanted.start as u64..wanted.end as u64).await?;
-                let length = piece.len();
-                let last = (wanted.start + length) as u64 == end;
-                stream.feed(piece, last, |chunk| {
-                    spans.push(Span {
-                        ordinal: chunk.ordinal,
-                        start: chunk.start as u64,
-                        end: chunk.end as u64,
-                        tokens: chunk.tokens as u64,
-                        headings: chunk.headings,
-                    });
-                });
-                looked_at += length;
-                if last || looked_at >= PLAN_BYTES || resume.spans.len() >= PARTS * PART_CHUNKS {
-                    break last;
-                }
+            let last = if map.chunks.is_empty() {
+                cut(document, &mut resume, &map.places).await?
+            } else {
+                self.take_given(document, &mut resume, &map).await?
             };
             let planned = document.work.planned;
             let full = if last { resume.spans.len() } else { resume.spans.len() / PART_CHUNKS * PART_CHUNKS };
@@ -330,6 +379,47 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 return Ok(false);
             }
         }
+    }
+
+    /// Plans chunks that the uploader cut. Returns whether these were the last.
+    async fn take_given(
+        &self,
+        document: &mut Open<'a, P::Objects>,
+        resume: &mut Resume,
+        map: &TextMap,
+    ) -> Result<bool> {
+        let settings = &self.settings.chunk;
+        let most = ChunkSettings { target: MAX_TOKENS, ..*settings }.max_tokens();
+        let mut looked_at = 0;
+        let first = document.work.planned as usize * PART_CHUNKS + resume.spans.len();
+        for (ordinal, given) in (0..).zip(&map.chunks).skip(first) {
+            if looked_at >= PLAN_BYTES || resume.spans.len() >= PARTS * PART_CHUNKS {
+                return Ok(false);
+            }
+            let text = document.text.read(given.start..given.end).await?;
+            let tokens = WordPiece::count(text);
+            if tokens > most || text.len() > MAX_CHUNK_BYTES {
+                return Err(Error::Document {
+                    code: "chunk_too_long".into(),
+                    message: format!(
+                        "chunk {ordinal} has {tokens} tokens and {} bytes; a chunk may have {most} tokens and \
+                         {MAX_CHUNK_BYTES} bytes",
+                        text.len()
+                    ),
+                });
+            }
+            looked_at += text.len();
+            resume.spans.push(Span {
+                ordinal,
+                start: given.start,
+                end: given.end,
+                tokens: tokens as u64,
+                headings: given.headings.clone(),
+                places: conversion::within(&map.places, given.start..given.end),
+                table_header: None,
+            });
+        }
+        Ok(true)
     }
 
     /// What became of a document: serves it, or sees to it that what is left to do is done.
@@ -392,6 +482,10 @@ impl<'a, P: Ports> Ingest<'a, P> {
     async fn resolve(&self, state: &TenantState, target: &Target<'_>, error: Error) -> Result<Outcome> {
         let now = self.now();
         match error.retry() {
+            Retry::Backoff if matches!(error, Error::Service { service: CONVERTER, .. }) => {
+                let waiting = target.waiting("converter_failed", error.to_string(), now);
+                self.postpone(target, Status::Queued, &waiting).await
+            }
             Retry::Backoff => Err(error),
             Retry::Busy => {
                 let waiting = target.waiting("out_of_capacity", error.to_string(), now);
@@ -473,6 +567,48 @@ impl<'a> Target<'a> {
 pub(super) fn wait(postponed: u32, code: &str, message: String, now: Millis) -> Waiting {
     let seconds = (SHORTEST_WAIT << postponed.min(10)).min(LONGEST_WAIT);
     Waiting { code: code.into(), message, until: now + seconds * 1000 }
+}
+
+/// Cuts some of the text. Returns whether that was the last of it.
+async fn cut<O: ObjectStore>(
+    document: &mut Open<'_, O>,
+    resume: &mut Resume,
+    places: &[Place],
+) -> Result<bool> {
+    let mut looked_at = 0;
+    loop {
+        let Resume { stream, spans } = &mut *resume;
+        let wanted = stream.wants();
+        let end = document.text.len();
+        let piece = document.text.read(wanted.start as u64..wanted.end as u64).await?;
+        let length = piece.len();
+        let last = (wanted.start + length) as u64 == end;
+        stream.feed(piece, last, |chunk| {
+            let (start, end) = (chunk.start as u64, chunk.end as u64);
+            spans.push(Span {
+                ordinal: chunk.ordinal,
+                start,
+                end,
+                tokens: chunk.tokens as u64,
+                headings: chunk.headings,
+                places: conversion::within(places, start..end),
+                table_header: chunk.table_header,
+            });
+        });
+        looked_at += length;
+        if last || looked_at >= PLAN_BYTES || spans.len() >= PARTS * PART_CHUNKS {
+            return Ok(last);
+        }
+    }
+}
+
+fn original<'a>(id: &'a DocumentId, upload: &'a Upload) -> Original<'a> {
+    Original {
+        key: &upload.object_key,
+        bytes: upload.bytes,
+        media_type: &upload.media_type,
+        name: file_name(id, upload.embedded_title.as_deref()),
+    }
 }
 
 fn failure(error: Error) -> Failure {

@@ -6,8 +6,19 @@ use crate::ports::{DocumentStore, JobQueue, ObjectStore, Ports};
 use crate::{Error, Result, Retry, Tenant};
 
 /// Failures that the same bytes will have again.
-const OF_THE_BYTES: [&str; 6] =
-    ["not_utf8", "no_text", "unsupported_type", "embedding_refused", "original_missing", "original_changed"];
+const OF_THE_BYTES: [&str; 11] = [
+    "not_utf8",
+    "no_text",
+    "unsupported_type",
+    "unsupported_charset",
+    "unreadable",
+    "encrypted",
+    "too_large_expanded",
+    "conversion_failed",
+    "embedding_refused",
+    "original_missing",
+    "original_changed",
+];
 /// How often a conditional write is tried again when another one came in between.
 pub(super) const TRIES: usize = 5;
 

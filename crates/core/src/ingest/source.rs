@@ -1,7 +1,10 @@
-//! A document's text, read from its original a window at a time.
+//! A document's text, read a window at a time.
 
 use crate::chunk::Format;
-use crate::ports::ObjectStore;
+use crate::conversion::{Conversion, conversion_key, text_key};
+use crate::document::DocumentId;
+use crate::kind::{self, Detected};
+use crate::ports::{ObjectStore, Original};
 use crate::{Error, Result, Tenant};
 use std::ops::Range;
 
@@ -32,6 +35,15 @@ impl<'a, O: ObjectStore> Text<'a, O> {
     /// [`Error::Document`] `original_missing`; storage errors.
     pub async fn open(objects: &'a O, tenant: &Tenant, key: &str, bytes: u64) -> Result<Self> {
         let window = objects.read(tenant, key, 0..WINDOW.min(bytes)).await?.ok_or_else(missing)?;
+        Ok(Self::begun(objects, tenant, key, bytes, window))
+    }
+
+    /// An original that is text, of which the first window was read.
+    fn over(objects: &'a O, tenant: &Tenant, original: &Original<'_>, window: Vec<u8>) -> Self {
+        Self::begun(objects, tenant, original.key, original.bytes, window)
+    }
+
+    fn begun(objects: &'a O, tenant: &Tenant, key: &str, bytes: u64, window: Vec<u8>) -> Self {
         let mut text = Self {
             objects,
             tenant: tenant.clone(),
@@ -47,7 +59,7 @@ impl<'a, O: ObjectStore> Text<'a, O> {
             text.length -= text.skipped;
         }
         without_nul(&mut text.window);
-        Ok(text)
+        text
     }
 
     /// Bytes of the text.
@@ -94,48 +106,92 @@ fn without_nul(bytes: &mut [u8]) {
     bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::Document {
         code: "original_missing".into(),
         message: "the stored original is gone; upload it again".into(),
     }
 }
 
+/// Code of a text that is not UTF-8 as far as it was read.
+pub(super) const NOT_UTF8: &str = "not_utf8";
+
 fn not_utf8(byte: u64) -> Error {
-    Error::Document { code: "not_utf8".into(), message: format!("byte {byte} is not valid UTF-8") }
+    Error::Document { code: NOT_UTF8.into(), message: format!("byte {byte} is not valid UTF-8") }
 }
 
-/// The text of an original that is in memory, and its format.
-///
-/// # Errors
-/// [`Error::Document`]: `unsupported_type`, `not_utf8`.
-pub fn extract(bytes: Vec<u8>, media_type: &str) -> Result<(String, Format)> {
-    let format = readable(media_type)?;
-    let mut text =
-        String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error().valid_up_to() as u64))?;
-    if text.starts_with('\u{feff}') {
-        text.drain(..BOM.len());
-    }
-    if text.contains('\0') {
-        text = text.replace('\0', " ");
-    }
-    Ok((text, format))
+/// A document's text, and how it is cut.
+#[derive(Debug)]
+pub struct Readable<'a, O> {
+    /// The text.
+    pub text: Text<'a, O>,
+    /// How it is cut.
+    pub format: Format,
+    /// What a converter said of it; `None` when it is the original.
+    pub conversion: Option<Conversion>,
 }
 
-/// # Errors
-/// [`Error::Document`] `unsupported_type`.
-pub(super) fn readable(media_type: &str) -> Result<Format> {
-    format_of(media_type).ok_or_else(|| Error::Document {
-        code: "unsupported_type".into(),
-        message: format!("`{media_type}` can't be read"),
-    })
+impl<'a, O: ObjectStore> Readable<'a, O> {
+    /// What a converter made of an original.
+    ///
+    /// # Errors
+    /// [`Error::Document`] `original_missing`, `conversion_failed`; storage errors.
+    pub async fn converted(
+        objects: &'a O,
+        tenant: &Tenant,
+        original: &Original<'_>,
+        conversion: Conversion,
+    ) -> Result<Self> {
+        let text = Text::open(objects, tenant, &text_key(original.key), conversion.bytes).await?;
+        Ok(Self { text, format: conversion.format, conversion: Some(conversion) })
+    }
+
+    /// A document's text: its original, if that is UTF-8 text, Markdown or code, else what a converter made of it; `None` while
+    /// none has.
+    ///
+    /// # Errors
+    /// [`Error::Document`]: `unsupported_type`, `unreadable`, `original_missing`; storage errors.
+    pub async fn find(objects: &'a O, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Self>> {
+        let window = WINDOW.min(original.bytes);
+        let head = objects.read(tenant, original.key, 0..window).await?.ok_or_else(missing)?;
+        let kind = match kind::detect(original.media_type, original.name, &head) {
+            Detected::Unsupported(what) => {
+                let message = format!("{what} can't be read");
+                return Err(Error::Document { code: "unsupported_type".into(), message });
+            }
+            Detected::Broken(what) => {
+                let message = format!("this is no readable {what}: it does not begin like one");
+                return Err(Error::Document { code: "unreadable".into(), message });
+            }
+            Detected::Kind(kind) if kind.is_text() && kind::charset(original.media_type).is_none() => {
+                Some(kind)
+            }
+            Detected::Kind(_) | Detected::Zip | Detected::Compound | Detected::Unknown => None,
+        };
+        let whole = original.bytes <= WINDOW;
+        let utf8 = if whole { std::str::from_utf8(&head).is_ok() } else { true };
+        let kind = kind.filter(|_| utf8 && kind::is_utf8(&head));
+        if let Some(kind) = kind.filter(|_| whole) {
+            let text = Text::over(objects, tenant, original, head);
+            return Ok(Some(Self { text, format: kind.format(), conversion: None }));
+        }
+        // Of a long text only the beginning was seen: it may have been converted for what comes later.
+        if let Some(json) = objects.get(tenant, &conversion_key(original.key)).await? {
+            let conversion: Conversion = serde_json::from_slice(&json).map_err(|error| Error::Document {
+                code: "conversion_failed".into(),
+                message: format!("what the converter said of the text can't be read: {error}"),
+            })?;
+            return Self::converted(objects, tenant, original, conversion).await.map(Some);
+        }
+        Ok(kind.map(|kind| {
+            let text = Text::over(objects, tenant, original, head);
+            Self { text, format: kind.format(), conversion: None }
+        }))
+    }
 }
 
-/// How a media type is chunked; `None` when it can't be read.
-pub fn format_of(media_type: &str) -> Option<Format> {
-    match media_type {
-        "text/plain" => Some(Format::Plain),
-        "text/markdown" | "text/x-markdown" => Some(Format::Markdown),
-        _ => None,
-    }
+/// What names a document's file: its id, or its title where only that ends like a file's name.
+pub fn file_name<'a>(id: &'a DocumentId, title: Option<&'a str>) -> &'a str {
+    let tells = |name: &str| kind::declared("", name).is_some();
+    title.filter(|title| !tells(id.as_str()) && tells(title)).unwrap_or(id.as_str())
 }

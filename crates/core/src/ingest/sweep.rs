@@ -2,9 +2,11 @@
 
 use super::{Ingest, SETTLED_AFTER, SLICE};
 use crate::Result;
+use crate::conversion;
 use crate::document::Millis;
 use crate::ports::{DocumentStore, Job, JobQueue, ObjectStore, Ports};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// An object younger than this may belong to an upload that has not reached its document row yet.
 const OBJECT_GRACE: Millis = 60 * 60 * 1000;
@@ -99,7 +101,14 @@ impl<P: Ports> Ingest<'_, P> {
                 .filter(|object| object.uploaded + OBJECT_GRACE < now)
                 .map(|object| object.key)
                 .collect();
-            let lost = self.ports.documents().unreferenced(&old).await?;
+            // What was made of an original goes with it.
+            let mut originals: Vec<String> =
+                old.iter().map(|key| conversion::original(key).to_owned()).collect();
+            originals.dedup();
+            let unreferenced = self.ports.documents().unreferenced(&originals).await?;
+            let unreferenced: HashSet<&str> = unreferenced.iter().map(String::as_str).collect();
+            let lost: Vec<String> =
+                old.into_iter().filter(|key| unreferenced.contains(conversion::original(key))).collect();
             if !lost.is_empty() {
                 self.ports.objects().delete(&lost).await?;
                 deleted += lost.len();

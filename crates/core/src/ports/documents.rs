@@ -1,5 +1,6 @@
 //! Documents, generations, parts, chunks, and the ledger of vectors.
 
+use crate::conversion::Place;
 use crate::document::{
     ChunkRow, Document, DocumentId, Failure, Generation, Millis, ServedChunk, Status, Upload, Waiting,
 };
@@ -25,7 +26,7 @@ pub struct Work {
 }
 
 /// Where a chunk is in the extracted text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Position in the document, from 0.
     pub ordinal: u32,
@@ -37,6 +38,12 @@ pub struct Span {
     pub tokens: u64,
     /// Heading path.
     pub headings: Vec<String>,
+    /// Pages and rows in it, counted from its first byte.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// The header of the table that it begins in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_header: Option<String>,
 }
 
 /// A part whose texts were handed in to be embedded later.

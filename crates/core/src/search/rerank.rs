@@ -105,7 +105,7 @@ fn size(model: &RerankModel, text: &str) -> usize {
 /// Title and headings on a line of their own.
 fn place(hit: &Hit) -> String {
     let settings = ChunkSettings { prefix: PLACE_TOKENS, ..ChunkSettings::default() };
-    embedded_text(hit.title.as_deref(), &hit.headings, "", &settings)
+    embedded_text(hit.title.as_deref(), &hit.headings, None, "", &settings)
 }
 
 /// A passage in pieces that fit into `room` tokens, each with `place` before it: one if it fits as it is, else windows that

@@ -1,14 +1,15 @@
 //! Ports that stop, refuse, or lose their replies where they are told to.
 
+use crate::conversion::{Conversion, conversion_key, map_key, text_key};
 use crate::document::{
     Document, DocumentId, Failure, Generation, Millis, ServedChunk, Status, Upload, Waiting,
 };
 use crate::filter::Filter;
 use crate::identity::Namespace;
 use crate::ports::{
-    Collected, DocumentStore, Embedder, Embeddings, Flip, Garbage, Job, JobQueue, KeywordIndex, KeywordMatch,
-    ListQuery, ObjectEntry, ObjectStore, Outdated, Overdue, Part, PlannedPart, Ports, Progress, Reranker,
-    Reusable, TenantState, Ticket, VectorEntry, VectorIndex, VectorMatch, Work,
+    Collected, Converter, DocumentStore, Embedder, Embeddings, Flip, Garbage, Job, JobQueue, KeywordIndex,
+    KeywordMatch, ListQuery, ObjectEntry, ObjectStore, Original, Outdated, Overdue, Part, PlannedPart, Ports,
+    Progress, Reranker, Reusable, TenantState, Ticket, VectorEntry, VectorIndex, VectorMatch, Work,
 };
 use crate::settings::EmbeddingSettings;
 use crate::{Error, Result, Tenant};
@@ -30,6 +31,8 @@ pub enum Service {
     Documents,
     /// [`ObjectStore`].
     Objects,
+    /// [`Converter`].
+    Converter,
     /// [`JobQueue`].
     Jobs,
     /// [`Reranker`].
@@ -194,6 +197,7 @@ impl<P: Ports + 'static> Ports for Chaos<P> {
     type Generator = P::Generator;
     type Documents = Self;
     type Objects = Self;
+    type Converter = Self;
     type Jobs = Self;
     type Clock = P::Clock;
 
@@ -216,6 +220,9 @@ impl<P: Ports + 'static> Ports for Chaos<P> {
         self
     }
     fn objects(&self) -> &Self {
+        self
+    }
+    fn converter(&self) -> &Self {
         self
     }
     fn jobs(&self) -> &Self {
@@ -376,6 +383,19 @@ impl<P: Ports + 'static> ObjectStore for Chaos<P> {
             Ok((entries, cursor))
         };
         self.call(Service::Objects, "list", made).await
+    }
+}
+
+impl<P: Ports + 'static> Converter for Chaos<P> {
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+        let made = async {
+            let conversion = self.ports.converter().convert(tenant, original).await?;
+            for key in [text_key(original.key), map_key(original.key), conversion_key(original.key)] {
+                self.done(&Effect::Stored(&key));
+            }
+            Ok(conversion)
+        };
+        self.call(Service::Converter, "convert", made).await
     }
 }
 

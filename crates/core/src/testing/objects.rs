@@ -1,8 +1,10 @@
 //! Objects, jobs and time in memory.
 
+use crate::chunk::Format;
+use crate::conversion::{Conversion, Place, TextMap, conversion_key, map_key, text_key};
 use crate::document::Millis;
-use crate::ports::{Clock, Job, JobQueue, ObjectEntry, ObjectStore};
-use crate::{Result, Tenant};
+use crate::ports::{Clock, Converter, Job, JobQueue, ObjectEntry, ObjectStore, Original};
+use crate::{Error, Result, Tenant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -46,6 +48,32 @@ impl ObjectStore for MemoryObjects {
             uploaded: *uploaded,
         };
         Ok((objects.iter().map(entry).collect(), None))
+    }
+}
+
+/// Reads what begins like a PDF, and text in Latin-1: form feeds end pages. Refuses what begins with an exclamation mark.
+impl Converter for MemoryObjects {
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+        let bytes = self.get(tenant, original.key).await?.unwrap_or_default();
+        if bytes.starts_with(b"!") {
+            return Err(Error::Document {
+                code: "unreadable".into(),
+                message: "it begins with a `!`".into(),
+            });
+        }
+        let (mut text, mut places) = (String::new(), Vec::new());
+        for (number, page) in bytes.split(|byte| *byte == 0x0C).enumerate() {
+            places.push(Place { at: text.len() as u64, page: Some(number as u32 + 1), row: None });
+            text.extend(page.iter().map(|byte| char::from(*byte)));
+            text.push('\n');
+        }
+        let conversion = Conversion { format: Format::Markdown, bytes: text.len() as u64, mapped: true };
+        let map = serde_json::to_vec(&TextMap { places, chunks: Vec::new() }).unwrap_or_default();
+        self.put(tenant, &map_key(original.key), &map, "application/json").await?;
+        let json = serde_json::to_vec(&conversion).unwrap_or_default();
+        self.put(tenant, &text_key(original.key), text.as_bytes(), "text/plain").await?;
+        self.put(tenant, &conversion_key(original.key), &json, "application/json").await?;
+        Ok(conversion)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::script::Doc;
 use crate::texts::{self, id, tenant};
 use crate::world::{Verdict, World, memory, now};
 use ragflare_core::chunk::{Chunk, Chunker, embedded_text};
+use ragflare_core::conversion::{conversion_key, map_key, text_key, within};
 use ragflare_core::document::{ChunkRow, Document, Generation, Metadata, Status};
 use ragflare_core::identity::{Namespace, document_tag, text_hash};
 use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition, Registered, pending_generation};
@@ -123,6 +124,9 @@ fn check_generations(doc: Doc, life: &Life, dump: &Dump, objects: &mut BTreeSet<
         let (row, version) = (generations[&number], &life.versions[&number]);
         must!(row.upload.object_key == version.key, "{doc}@{number} names {}", row.upload.object_key);
         objects.insert(version.key.clone());
+        if version.original.body.is_converted() {
+            objects.extend([text_key(&version.key), map_key(&version.key), conversion_key(&version.key)]);
+        }
     }
     Ok(())
 }
@@ -161,6 +165,7 @@ fn check_chunks(
         .collect();
     let chunks = Chunker::new(settings.chunk).unwrap().chunks(text, version.original.body.format());
     must!(rows.len() == chunks.len(), "{doc}@{generation} has {} chunks, not {}", rows.len(), chunks.len());
+    let places = version.original.body.places();
     let mut metadata: Metadata = version
         .metadata
         .iter()
@@ -170,8 +175,15 @@ fn check_chunks(
     metadata.insert(DOCUMENT_FIELD.into(), document_tag(&tenant, &document).into());
     let namespace = Namespace::new(&tenant, &embedding.fingerprint());
     let title = version.embedded_title.as_deref();
-    let embedded =
-        |chunk: &Chunk| embedded_text(title, &chunk.headings, &text[chunk.start..chunk.end], &settings.chunk);
+    let embedded = |chunk: &Chunk| {
+        embedded_text(
+            title,
+            &chunk.headings,
+            chunk.table_header.as_deref(),
+            &text[chunk.start..chunk.end],
+            &settings.chunk,
+        )
+    };
     let mut expected: Vec<ChunkRow> = rows
         .iter()
         .zip(&chunks)
@@ -183,7 +195,8 @@ fn check_chunks(
             start: chunk.start as u64,
             end: chunk.end as u64,
             tokens: chunk.tokens as u64,
-            page: None,
+            places: within(&places, chunk.start as u64..chunk.end as u64),
+            table_header: chunk.table_header.clone(),
             headings: chunk.headings.clone(),
             terms: Vec::new(),
         })

@@ -422,9 +422,10 @@ impl Writer {
         let rng = &mut self.rng;
         let last = self.documents.iter().find(|known| known.0 == doc).and_then(|known| known.1.clone());
         let kind = match rng.below(40) {
-            0 => Kind::NotUtf8,
+            0 => Kind::Latin,
             1 => Kind::Blank,
-            2 => Kind::Unsupported,
+            2 => Kind::Broken,
+            16..=18 => Kind::Pdf,
             3..=5 => Kind::Bom,
             6..=15 => Kind::Plain,
             _ => Kind::Markdown,

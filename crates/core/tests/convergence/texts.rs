@@ -2,6 +2,7 @@
 
 use ragflare_core::Tenant;
 use ragflare_core::chunk::Format;
+use ragflare_core::conversion::Place;
 use ragflare_core::document::{DocumentId, Metadata};
 use ragflare_core::settings::{Field, FieldType, Pooling, Settings};
 use serde_json::json;
@@ -49,9 +50,13 @@ pub(crate) enum Kind {
     Plain,
     /// Markdown after a byte order mark.
     Bom,
-    NotUtf8,
+    /// Markdown in Latin-1, which has to be converted.
+    Latin,
+    /// Converted, with a page for each paragraph.
+    Pdf,
     Blank,
-    Unsupported,
+    /// Says that it is a PDF.
+    Broken,
 }
 
 /// A document's bytes.
@@ -69,8 +74,8 @@ impl Body {
     pub(crate) fn media_type(&self) -> &'static str {
         match self.kind {
             Kind::Plain | Kind::Blank => "text/plain",
-            Kind::Unsupported => "application/pdf",
-            Kind::Markdown | Kind::Bom | Kind::NotUtf8 => "text/markdown",
+            Kind::Pdf | Kind::Broken => "application/pdf",
+            Kind::Markdown | Kind::Bom | Kind::Latin => "text/markdown",
         }
     }
 
@@ -78,16 +83,17 @@ impl Body {
         let mut bytes = match self.kind {
             Kind::Bom => "\u{feff}".to_owned(),
             Kind::Blank => return b" \n\t\n ".to_vec(),
+            Kind::Pdf => "%PDF-1".to_owned(),
             _ => String::new(),
         };
         for number in &self.paragraphs {
             if !bytes.is_empty() && bytes != "\u{feff}" {
-                bytes.push_str("\n\n");
+                bytes.push_str(if self.kind == Kind::Pdf { "\u{c}" } else { "\n\n" });
             }
             paragraph(*number, &mut bytes);
         }
         let mut bytes = bytes.into_bytes();
-        if self.kind == Kind::NotUtf8 {
+        if self.kind == Kind::Latin {
             bytes.extend_from_slice(b" \xff\xfe");
         }
         bytes
@@ -95,7 +101,29 @@ impl Body {
 
     /// The text as it is to be chunked and shown.
     pub(crate) fn text(&self) -> String {
+        if self.is_converted() {
+            let page = |page: &[u8]| page.iter().copied().map(char::from).chain(['\n']).collect::<String>();
+            let text: String = self.bytes().split(|byte| *byte == 0x0C).map(page).collect();
+            return text.replace('\0', " ");
+        }
         String::from_utf8_lossy(&self.bytes()).trim_start_matches('\u{feff}').replace('\0', " ")
+    }
+
+    pub(crate) fn is_converted(&self) -> bool {
+        matches!(self.kind, Kind::Latin | Kind::Pdf)
+    }
+
+    /// Where the text's pages begin.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        if !self.is_converted() {
+            return Vec::new();
+        }
+        let (mut at, mut places) = (0, Vec::new());
+        for (page, bytes) in (1..).zip(self.bytes().split(|byte| *byte == 0x0C)) {
+            places.push(Place { at, page: Some(page), row: None });
+            at += bytes.iter().map(|byte| char::from(*byte).len_utf8() as u64).sum::<u64>() + 1;
+        }
+        places
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -105,9 +133,11 @@ impl Body {
     /// Why it can't be processed.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match self.kind {
-            Kind::NotUtf8 => Some("not_utf8"),
             Kind::Blank => Some("no_text"),
-            Kind::Unsupported => Some("unsupported_type"),
+            Kind::Broken => Some("unreadable"),
+            Kind::Pdf if self.paragraphs.contains(&Self::POISON) => Some("embedding_refused"),
+            Kind::Pdf => None,
+            Kind::Latin if self.paragraphs.is_empty() => None,
             _ if self.paragraphs.is_empty() => Some("no_text"),
             _ if self.paragraphs.contains(&Self::POISON) => Some("embedding_refused"),
             _ => None,

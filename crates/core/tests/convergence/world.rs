@@ -180,6 +180,7 @@ fn error(service: Service, why: Why) -> Error {
         Service::Vectors => ("vectors", 40041),
         Service::Documents => ("database", 7500),
         Service::Objects => ("objects", 10001),
+        Service::Converter => ("converter", 500),
         Service::Jobs => ("queue", 11000),
         Service::Reranker => ("reranker", 3040),
     };

@@ -44,7 +44,8 @@ pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Dura
         assert!(body.len() <= MAX_CHUNK_BYTES, "{chunk:?}");
         let title = "A title: with \n control \u{7} characters, and long ".repeat(ordinal % 9);
         for title in [None, Some(title.as_str())] {
-            let embedded = embedded_text(title, &chunk.headings, body, &settings);
+            let embedded =
+                embedded_text(title, &chunk.headings, chunk.table_header.as_deref(), body, &settings);
             assert!(embedded.ends_with(body));
             let tokens = WordPiece::count(&embedded);
             assert!(

@@ -72,7 +72,8 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 fn settings() -> impl Strategy<Value = ChunkSettings> {
-    let settings = |(target, overlap, prefix)| ChunkSettings { target, overlap, prefix };
+    let settings =
+        |(target, overlap, prefix)| ChunkSettings { target, overlap, prefix, ..ChunkSettings::default() };
     (
         prop_oneof![32_usize..64, Just(256), 32_usize..=510],
         prop_oneof![Just(0_usize), 0_usize..16],

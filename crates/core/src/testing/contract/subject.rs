@@ -1,6 +1,7 @@
 //! A document to try things on.
 
 use super::Checked;
+use crate::conversion::Place;
 use crate::document::{ChunkRow, Document, DocumentId, Failure, Generation, Metadata, Millis, Upload};
 use crate::identity::{text_hash, vector_id};
 use crate::ports::{DocumentStore, Flip, Garbage, Part, PlannedPart, Reusable, Span, Work};
@@ -48,7 +49,7 @@ pub(super) fn fingerprint(embedding: &EmbeddingSettings) -> String {
 pub(super) fn planned(number: u32) -> PlannedPart {
     let start = u64::from(number) * 10;
     let headings = vec!["Heading".into()];
-    let span = Span { ordinal: number, start, end: start + 9, tokens: 2, headings };
+    let span = Span { ordinal: number, start, end: start + 9, tokens: 2, headings, ..Span::default() };
     PlannedPart { number, spans: vec![span], ticket: None }
 }
 
@@ -90,7 +91,8 @@ impl<'a, D: DocumentStore> Subject<'a, D> {
             start: 0,
             end: text.len() as u64,
             tokens: 2,
-            page: None,
+            places: vec![Place { at: 0, page: Some(ordinal + 1), row: None }],
+            table_header: (ordinal == 1).then(|| "| a |\n| --- |".into()),
             headings: vec!["Heading".into()],
             terms: crate::keyword::terms(text),
         }

@@ -1,0 +1,92 @@
+//! The converter behind core's `Converter`: a worker of its own, by service binding, so that what PDF and Office need is not
+//! loaded by those that never see one. What the two say to each other is here, for both sides.
+
+use crate::ledger::Ledger;
+use ragflare_core::conversion::Conversion;
+use ragflare_core::ports::{Converter, Original};
+use ragflare_core::{Error, Result, Retry, Tenant};
+use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+use wasm_bindgen::JsValue;
+use worker::{Env, Fetcher, Method, Request, RequestInit};
+
+/// What is asked, as a POST with JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The original's key in the bucket that both have.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its media type.
+    pub media_type: String,
+    /// Its file name.
+    pub name: String,
+}
+
+/// What is answered, with status 200. Any other status is a fault of the converter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// The text is stored.
+    Converted(Conversion),
+    /// The bytes can't be read.
+    Refused {
+        /// A stable code.
+        code: String,
+        /// A sentence.
+        message: String,
+    },
+}
+
+/// The converter that is bound, if one is.
+#[derive(Clone, Debug)]
+pub struct ServiceConverter {
+    service: Option<Rc<Fetcher>>,
+    ledger: Ledger,
+}
+
+impl ServiceConverter {
+    /// The worker bound as `binding`; without one, only UTF-8 text, Markdown and code are read.
+    pub fn from_env(env: &Env, binding: &str, ledger: Ledger) -> Self {
+        Self { service: env.service(binding).ok().map(Rc::new), ledger }
+    }
+}
+
+impl Converter for ServiceConverter {
+    async fn convert(&self, _: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+        let Some(service) = &self.service else {
+            return Err(Error::Document {
+                code: "unsupported_type".into(),
+                message: "no converter is bound here: only UTF-8 text, Markdown and source code are read"
+                    .into(),
+            });
+        };
+        let asked = Asked {
+            key: original.key.to_owned(),
+            bytes: original.bytes,
+            media_type: original.media_type.to_owned(),
+            name: original.name.to_owned(),
+        };
+        let body = serde_json::to_string(&asked).map_err(|error| fault(None, error.to_string()))?;
+        self.ledger.count_subrequest();
+        let broken = |error: worker::Error| fault(None, error.to_string());
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(JsValue::from_str(&body)));
+        let request = Request::new_with_init("http://convert/", &init).map_err(broken)?;
+        let mut reply = service.fetch_request(request).await.map_err(broken)?;
+        let status = reply.status_code();
+        let text = reply.text().await.map_err(broken)?;
+        if status != 200 {
+            let told: String = text.chars().take(200).collect();
+            return Err(fault(Some(u32::from(status)), format!("status {status}: {told}")));
+        }
+        match serde_json::from_str(&text).map_err(|error| fault(None, error.to_string()))? {
+            Answered::Converted(conversion) => Ok(conversion),
+            Answered::Refused { code, message } => Err(Error::Document { code: code.into(), message }),
+        }
+    }
+}
+
+fn fault(code: Option<u32>, message: String) -> Error {
+    Error::Service { service: "converter", retry: Retry::Backoff, code, message }
+}

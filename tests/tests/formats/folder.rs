@@ -1,0 +1,150 @@
+//! A folder of files, uploaded as a person would, against a list of those that should be refused.
+//!
+//! `RAGFLARE_FILES` names the folder; `tests/expected/refused.tsv` lists path, code and reason. Without it, the fixtures are
+//! the folder.
+
+use crate::World;
+use anyhow::{Context, Result, ensure};
+use ragflare_tests::Client;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use xtask::paths;
+
+const REFUSED: &str = include_str!("../../expected/refused.tsv");
+/// Documents that are waited for at a time.
+const AT_A_TIME: usize = 40;
+
+#[derive(Debug, Default)]
+struct Tally {
+    files: usize,
+    bytes: usize,
+    accepted: usize,
+    as_listed: usize,
+    otherwise: Vec<String>,
+    wrongly_accepted: Vec<String>,
+    crashed: Vec<String>,
+}
+
+pub(crate) fn is_read(world: &World) -> Result<()> {
+    let (folder, is_given) = match std::env::var_os("RAGFLARE_FILES") {
+        Some(folder) => (PathBuf::from(folder), true),
+        None => (paths::checkout().join("fixtures"), false),
+    };
+    let mut files = Vec::new();
+    list(&folder, &folder, &mut files)?;
+    files.sort();
+    let listed: BTreeMap<&str, &str> = REFUSED
+        .lines()
+        .filter(|line| is_given && !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(path, rest)| (path, rest.split('\t').next().unwrap_or(rest)))
+        .collect();
+    let client = world.admin.tenant("folder")?;
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    for group in files.chunks(AT_A_TIME) {
+        let mut sent = Vec::new();
+        for path in group {
+            let bytes = fs::read(folder.join(path))?;
+            let tally = tallies.entry(format_of(path)).or_default();
+            (tally.files, tally.bytes) = (tally.files + 1, tally.bytes + bytes.len());
+            let name = path.replace('/', "-");
+            let query = format!("/v1/documents?filename={}", crate::encoded(&name));
+            let reply =
+                client.send("POST", &query, &[("content-type", "application/octet-stream")], &bytes)?;
+            let outcome = match reply.status {
+                200 | 202 => {
+                    let body = reply.expect(reply.status)?;
+                    let id = body["documents"][0]["id"].as_str().context("no id")?.to_owned();
+                    sent.push((path, id));
+                    continue;
+                }
+                status => Err((reply.error(status).unwrap_or_else(|_| status.to_string()), reply.text())),
+            };
+            judge(tally, path, outcome, listed.get(path.as_str()).copied());
+        }
+        for (path, id) in sent {
+            let outcome = outcome(&client, &id)?;
+            judge(
+                tallies.entry(format_of(path)).or_default(),
+                path,
+                outcome,
+                listed.get(path.as_str()).copied(),
+            );
+        }
+    }
+    report(&tallies);
+    let wrong: Vec<&String> = tallies
+        .values()
+        .flat_map(|tally| tally.crashed.iter().chain(&tally.otherwise).chain(&tally.wrongly_accepted))
+        .collect();
+    ensure!(is_given || wrong.is_empty(), "{wrong:#?}");
+    let crashed: Vec<&String> = tallies.values().flat_map(|tally| &tally.crashed).collect();
+    ensure!(crashed.is_empty(), "{crashed:#?}");
+    Ok(())
+}
+
+/// Whether a document is served, or why it failed.
+fn outcome(client: &Client, id: &str) -> Result<Result<(), (String, String)>> {
+    let document = client.wait(id)?;
+    Ok(match document["status"].as_str() {
+        Some("searchable" | "indexed") => Ok(()),
+        _ => {
+            let error = &document["error"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            Err((text(&error["code"]), text(&error["message"])))
+        }
+    })
+}
+
+fn judge(tally: &mut Tally, path: &str, outcome: Result<(), (String, String)>, listed: Option<&str>) {
+    match (outcome, listed) {
+        (Ok(()), None) => tally.accepted += 1,
+        (Ok(()), Some(code)) => tally.wrongly_accepted.push(format!("{path}: accepted, listed as {code}")),
+        (Err((code, why)), _) if code == "conversion_failed" => tally.crashed.push(format!("{path}: {why}")),
+        (Err(_), Some(_)) => tally.as_listed += 1,
+        (Err((code, why)), None) => tally.otherwise.push(format!("{path}: {code}: {why}")),
+    }
+}
+
+fn report(tallies: &BTreeMap<String, Tally>) {
+    eprintln!(
+        "format | files | bytes | accepted | refused as listed | refused otherwise | accepted though listed | crashed"
+    );
+    for (format, tally) in tallies {
+        eprintln!(
+            "{format} | {} | {} | {} | {} | {} | {} | {}",
+            tally.files,
+            tally.bytes,
+            tally.accepted,
+            tally.as_listed,
+            tally.otherwise.len(),
+            tally.wrongly_accepted.len(),
+            tally.crashed.len()
+        );
+    }
+    for line in tallies
+        .values()
+        .flat_map(|tally| tally.otherwise.iter().chain(&tally.wrongly_accepted).chain(&tally.crashed))
+    {
+        eprintln!("  {line}");
+    }
+}
+
+fn format_of(path: &str) -> String {
+    Path::new(path)
+        .extension()
+        .map_or_else(|| "(none)".into(), |ending| ending.to_string_lossy().to_lowercase())
+}
+
+fn list(root: &Path, dir: &Path, files: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(root, &path, files)?;
+        } else if let Some(name) = path.strip_prefix(root)?.to_str() {
+            files.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
