@@ -382,6 +382,7 @@ impl Ports for MemorySources {
     type Generator = <MemoryPorts as Ports>::Generator;
     type Documents = <MemoryPorts as Ports>::Documents;
     type Objects = <MemoryPorts as Ports>::Objects;
+    type Converter = <MemoryPorts as Ports>::Converter;
     type Jobs = <MemoryPorts as Ports>::Jobs;
     type Clock = <MemoryPorts as Ports>::Clock;
 
@@ -405,6 +406,9 @@ impl Ports for MemorySources {
     }
     fn objects(&self) -> &Self::Objects {
         &self.ports.objects
+    }
+    fn converter(&self) -> &Self::Converter {
+        self.ports.converter()
     }
     fn jobs(&self) -> &Self::Jobs {
         &self.ports.jobs
