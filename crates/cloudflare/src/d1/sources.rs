@@ -168,7 +168,8 @@ impl D1Sources {
             .batch(vec![
                 Statement::new(
                     "SELECT count(*) AS objects, coalesce(sum(state = 'taken'), 0) AS documents, \
-                     coalesce(sum(pending), 0) AS pending, coalesce(sum(state = 'skipped'), 0) AS skipped, \
+                     coalesce(sum(pending OR missing = (SELECT run FROM sources WHERE source = ?1 \
+                     AND state <> 'refused')), 0) AS pending, coalesce(sum(state = 'skipped'), 0) AS skipped, \
                      coalesce(sum(state = 'failed'), 0) AS failed, 0 AS processing \
                      FROM source_objects WHERE source = ?1",
                 )
@@ -233,8 +234,8 @@ impl SourceTable for D1Sources {
         keys: &[(String, DocumentId)],
     ) -> Result<Vec<Known>> {
         let statement = Statement::new(
-            "SELECT w.value->>0 AS key, s.tenant, s.document, s.state, s.version, s.stamp, s.original, s.pending, \
-             s.edition, iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key \
+            "SELECT w.value->>0 AS key, s.tenant, s.document, s.state, s.version, s.stamp, s.original, \
+             s.pending OR s.missing IS NOT NULL AS pending, s.edition, iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key \
              FROM json_each(?3) w LEFT JOIN source_objects s ON s.source = ?1 AND s.key = w.value->>0 \
              LEFT JOIN documents d ON d.tenant = ?2 AND d.id = w.value->>1 AND d.deleted_at IS NULL \
              LEFT JOIN generations g ON g.tenant = d.tenant AND g.document = d.id AND g.generation = d.newest",
@@ -292,7 +293,8 @@ impl SourceTable for D1Sources {
 
     async fn settle(&self, source: &str, key: &str) -> Result<()> {
         let statement = Statement::new(
-            "UPDATE source_objects SET pending = 0, edition = edition + 1 WHERE source = ?1 AND key = ?2",
+            "UPDATE source_objects SET pending = 0, missing = NULL, edition = edition + 1 \
+             WHERE source = ?1 AND key = ?2",
         );
         self.database.run(statement.bind(source).bind(key)).await
     }

@@ -113,7 +113,7 @@ pub struct Row {
     pub stamp: String,
     /// [`Holder::original`] of then; `None` when there was no document.
     pub original: Option<String>,
-    /// Whether a look was asked for and has not come to its end.
+    /// Whether a look was asked for, or the object was missing in a listing, and no look has come to its end since.
     pub pending: bool,
     /// Raised by every write of the row.
     pub edition: u64,
@@ -249,7 +249,7 @@ pub trait SourceTable {
     ) -> Result<()>;
     /// Writes a row. What a late look writes is put right by the next one: the versions, or the originals, will differ.
     async fn note(&self, source: &str, tenant: &Tenant, key: &str, noted: &Noted, now: Millis) -> Result<()>;
-    /// Notes that a look found nothing to do.
+    /// Notes that a look found nothing to do: the row is neither pending nor missing.
     async fn settle(&self, source: &str, key: &str) -> Result<()>;
     /// Drops a row that is still of this edition.
     async fn forget(&self, source: &str, key: &str, edition: u64) -> Result<()>;

@@ -182,7 +182,9 @@ impl SourceTable for MemorySources {
         self.turn_to_others().await?;
         let mut all = Vec::new();
         for (key, id) in keys {
-            let row = self.stored(source, key).map(|stored| stored.row);
+            let row = self
+                .stored(source, key)
+                .map(|stored| Row { pending: stored.row.pending || stored.missing.is_some(), ..stored.row });
             all.push(Known { key: key.clone(), row, holder: self.holder(tenant, id).await? });
         }
         Ok(all)
@@ -237,7 +239,7 @@ impl SourceTable for MemorySources {
         self.turn_to_others().await?;
         if let Some(stored) = self.stored(source, key) {
             let row = Row { pending: false, ..stored.row };
-            self.store(source, key, StoredObject { row, ..stored });
+            self.store(source, key, StoredObject { row, missing: None, ..stored });
         }
         Ok(())
     }
