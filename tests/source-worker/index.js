@@ -1,4 +1,4 @@
-// A bucket's owner: PUT and DELETE /bucket/KEY write into it, DELETE /bucket empties it; POST /event sends a body as R2's
+// A bucket's owner: PUT and DELETE /bucket/KEY write into it, POST /fill?prefix=&count= puts empty objects; POST /event sends a body as R2's
 // event notification, POST /job as a job; GET /originals lists what the product keeps. Anything else is for the front door.
 export default {
   async fetch(request, env) {
@@ -15,6 +15,13 @@ export default {
       if (request.headers.get("x-encoding")) httpMetadata.contentEncoding = request.headers.get("x-encoding");
       const customMetadata = JSON.parse(request.headers.get("x-metadata") ?? "{}");
       await env.SOURCE.put(key, await request.arrayBuffer(), { httpMetadata, customMetadata });
+      return done;
+    }
+    if (url.pathname === "/fill") {
+      const [prefix, count] = [url.searchParams.get("prefix"), Number(url.searchParams.get("count"))];
+      for (let number = 0; number < count; number++) {
+        await env.SOURCE.put(`${prefix}${String(number).padStart(5, "0")}.md`, "");
+      }
       return done;
     }
     if (url.pathname === "/event") {
