@@ -15,9 +15,11 @@ use crate::document::{DocumentId, Metadata};
 use crate::file_name::id_of;
 use crate::filter::check_metadata;
 use crate::identity::{digest, short};
-use crate::settings::{Field, Source, within};
+use crate::settings::{Field, FieldType, Source, within};
 use crate::{Error, Result};
 use fast_glob::{glob_match, validate};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Raised when objects that were skipped may be read by now.
 const RULES: &str = "1";
@@ -136,15 +138,9 @@ fn without_slash(text: &str) -> &str {
     text.strip_prefix('/').unwrap_or(text)
 }
 
-/// What an object's own metadata says: a title and declared fields, whose texts are read as their types; what a source
-/// declares for all its objects has the last word. Also, what could not be read.
-fn metadata_of(
-    source: &Source,
-    own: &std::collections::BTreeMap<String, String>,
-    fields: &[Field],
-) -> (Metadata, Vec<String>) {
-    use crate::settings::FieldType;
-    use serde_json::Value;
+/// What an object's own metadata says of declared fields, texts read as the fields' types; what a source declares for all its
+/// objects has the last word. Also, what could not be read.
+fn metadata_of(source: &Source, own: &BTreeMap<String, String>, fields: &[Field]) -> (Metadata, Vec<String>) {
     let (mut metadata, mut wrong) = (Metadata::new(), Vec::new());
     for field in fields {
         let Some(text) = own.get(&field.name) else { continue };
@@ -165,12 +161,11 @@ fn metadata_of(
 }
 
 /// Whole numbers as such: they are shown, and compared, without a point.
-fn number(number: f64) -> serde_json::Value {
+fn number(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
 }
 
 fn kind(field: &Field) -> &'static str {
-    use crate::settings::FieldType;
     match field.r#type {
         FieldType::String => "text",
         FieldType::Number => "number",
@@ -186,8 +181,7 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::Tenant;
-    use crate::settings::FieldType;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn source(value: &Value) -> Source {
         let mut whole = json!({"tenant": "me"});

@@ -235,7 +235,8 @@ impl SourceTable for D1Sources {
     ) -> Result<Vec<Known>> {
         let statement = Statement::new(
             "SELECT w.value->>0 AS key, s.tenant, s.document, s.state, s.version, s.stamp, s.original, \
-             s.pending OR s.missing IS NOT NULL AS pending, s.edition, iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key \
+             s.pending OR s.missing IS NOT NULL AS pending, s.edition, \
+             iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key \
              FROM json_each(?3) w LEFT JOIN source_objects s ON s.source = ?1 AND s.key = w.value->>0 \
              LEFT JOIN documents d ON d.tenant = ?2 AND d.id = w.value->>1 AND d.deleted_at IS NULL \
              LEFT JOIN generations g ON g.tenant = d.tenant AND g.document = d.id AND g.generation = d.newest",
