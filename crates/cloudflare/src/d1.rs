@@ -10,6 +10,7 @@ mod keywords;
 mod letters;
 mod rebuild;
 mod rows;
+mod sources;
 mod statement;
 mod tenants;
 mod vectors;
@@ -19,6 +20,7 @@ pub use documents::D1Documents;
 pub use keywords::D1Keywords;
 pub use letters::Letters;
 pub use rebuild::{Rebuild, Rebuilt};
+pub use sources::{D1Sources, ObjectCounts, Problem};
 pub use statement::{Statement, Value};
 
 use crate::ai::binding::{Binding, text_of};

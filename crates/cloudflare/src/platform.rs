@@ -3,16 +3,17 @@
 use crate::ai::{Ai, ExternalChat};
 use crate::budget::Budget;
 use crate::convert::ServiceConverter;
-use crate::d1::{D1Documents, D1Keywords, Database};
+use crate::d1::{D1Documents, D1Keywords, D1Sources, Database};
 use crate::ledger::Ledger;
 use crate::media::MediaConverter;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
 use crate::queue::CloudflareQueue;
 use crate::r2::R2Objects;
+use crate::sources::R2Sources;
 use crate::vectorize::Vectorize;
 use crate::vectors::VectorizeVectors;
 use ragflare_core::document::Millis;
-use ragflare_core::ports::{Clock, Ports};
+use ragflare_core::ports::{Clock, Ports, SourcePorts};
 use ragflare_core::settings::Settings;
 use std::rc::Rc;
 use std::time::Duration;
@@ -78,6 +79,8 @@ pub struct Platform {
     generator: AiGenerator,
     documents: D1Documents,
     objects: R2Objects,
+    sources: R2Sources,
+    source_objects: D1Sources,
     converter: MediaConverter,
     jobs: CloudflareQueue,
     clock: PlatformClock,
@@ -130,6 +133,8 @@ impl Platform {
             reranker: AiReranker::new(ai.clone(), &settings.search.rerank_model),
             generator,
             documents: D1Documents::new(database.clone()),
+            sources: R2Sources::new(env, objects.clone(), ledger.clone()),
+            source_objects: D1Sources::new(database.clone()),
             objects,
             converter,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
@@ -201,5 +206,17 @@ impl Ports for Platform {
     }
     fn clock(&self) -> &PlatformClock {
         &self.clock
+    }
+}
+
+impl SourcePorts for Platform {
+    type Buckets = R2Sources;
+    type Table = D1Sources;
+
+    fn buckets(&self) -> &R2Sources {
+        &self.sources
+    }
+    fn table(&self) -> &D1Sources {
+        &self.source_objects
     }
 }

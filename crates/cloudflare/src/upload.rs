@@ -1,10 +1,9 @@
 //! Bodies on their way into R2, a part at a time: they stay on the runtime's side, which also hashes them.
 
 mod conditions;
-mod file_name;
 
 pub use conditions::precondition;
-pub use file_name::id_of;
+pub use ragflare_core::file_name::id_of;
 
 use crate::http::{ApiError, content_length};
 use crate::r2::R2Objects;

@@ -108,6 +108,24 @@ pub fn object_key(tenant: &Tenant, unique: &str) -> Result<String> {
     Ok(format!("originals/{tenant}/{unique}"))
 }
 
+/// What a copy's unique part begins with; no upload's has a point.
+const COPY: &str = "source.";
+
+/// Object key of a copy of a source's object, fresh by `unique`. The key says where a document comes from: so it is known in
+/// the same transaction that begins a generation.
+///
+/// # Errors
+/// As [`object_key`].
+pub fn copy_key(tenant: &Tenant, unique: &str) -> Result<String> {
+    object_key(tenant, unique)?;
+    object_key(tenant, &format!("{COPY}{unique}"))
+}
+
+/// Whether an object key was made by [`copy_key`].
+pub fn is_copy(object_key: &str) -> bool {
+    object_key.rsplit('/').next().is_some_and(|unique| unique.starts_with(COPY))
+}
+
 /// Hash over parts, each preceded by its length so that no two lists collide.
 pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();

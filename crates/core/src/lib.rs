@@ -10,6 +10,7 @@ pub mod citations;
 pub mod conversion;
 pub mod document;
 mod error;
+pub mod file_name;
 pub mod filter;
 pub mod fusion;
 pub mod identity;
@@ -25,6 +26,7 @@ pub mod prices;
 pub mod prompt;
 pub mod search;
 pub mod settings;
+pub mod sources;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;

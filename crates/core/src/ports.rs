@@ -7,6 +7,7 @@ mod documents;
 mod generation;
 mod jobs;
 mod objects;
+mod sources;
 
 pub use converter::{Converter, Original};
 pub use documents::{
@@ -19,6 +20,10 @@ pub use generation::{
 };
 pub use jobs::{Job, JobQueue};
 pub use objects::{ObjectEntry, ObjectStore};
+pub use sources::{
+    Copied, Head, Holder, Known, Listed, Noted, ObjectState, Page, Row, SourceBuckets, SourcePorts,
+    SourceTable, Sync, SyncState,
+};
 
 use crate::document::Millis;
 use crate::filter::Filter;

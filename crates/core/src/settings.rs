@@ -1,10 +1,12 @@
 //! Configuration: plain structs with defaults, validated once at the edge.
 
 use crate::chunk::ChunkSettings;
+use crate::document::Metadata;
 use crate::identity::{Fingerprint, digest, short};
 use crate::media::{AudioReader, ImageReader, Readers};
 use crate::models::Calibration;
-use crate::{Error, Result};
+use crate::sources::validate_sources;
+use crate::{Error, Result, Tenant};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -108,6 +110,10 @@ pub struct IngestSettings {
     pub audio: Option<AudioReader>,
     /// Formats that the AI binding's `toMarkdown` reads instead of the converter, of [`crate::media::MARKDOWN_FORMATS`]. It costs nothing.
     pub to_markdown: Vec<String>,
+    /// Buckets whose objects are documents.
+    pub sources: Vec<Source>,
+    /// Minutes from the beginning of a source's sync to the next that begins by itself, at most 10,080 (a week); 0 for none.
+    pub sync_minutes: u32,
 }
 
 impl IngestSettings {
@@ -129,8 +135,44 @@ impl Default for IngestSettings {
             image: None,
             audio: None,
             to_markdown: Vec::new(),
+            sources: Vec::new(),
+            sync_minutes: 60,
         }
     }
+}
+
+/// A bucket, or a part of one, whose objects are a tenant's documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is called in the API; its binding and prefix when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The ingest worker's R2 binding.
+    #[serde(default = "source_binding")]
+    pub binding: String,
+    /// Only keys that begin so.
+    #[serde(default)]
+    pub prefix: String,
+    /// Whose documents they are.
+    pub tenant: Tenant,
+    /// Patterns over whole keys, of which one must match; none for all. `*` stops at `/`, `**` does not; also `?`, `[a-z]`,
+    /// `{a,b}`; upper and lower case differ.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Patterns of which none may match.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Put before the key to make a document's id.
+    #[serde(default)]
+    pub id_prefix: String,
+    /// Metadata of every document; where its object says otherwise, this holds.
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+fn source_binding() -> String {
+    "SOURCE".into()
 }
 
 /// How passages are found.
@@ -421,7 +463,8 @@ impl Settings {
                 return Err(Error::invalid("fields", format!("`{name}` is taken")));
             }
         }
-        Ok(())
+        within("ingest.sync_minutes", self.ingest.sync_minutes, 0..=10_080)?;
+        validate_sources(&self.ingest.sources, &self.fields)
     }
 
     /// Hash of everything but the embedding that shapes chunks and what vectors carry: when it changes, the same bytes are

@@ -5,12 +5,14 @@ pub mod contract;
 mod documents;
 mod models;
 mod objects;
+mod sources;
 mod vectors;
 
 pub use chaos::{Call, Chaos, Effect, Fate, Hand, Service};
 pub use documents::{ChunkDump, DocumentDump, Dump, GenerationDump, MemoryDocuments, PartDump, VectorDump};
 pub use models::{HashEmbedder, Mood, OverlapReranker, ScriptedGenerator};
 pub use objects::{ManualClock, MemoryJobs, MemoryObjects};
+pub use sources::{BucketObject, MemorySources, StoredObject};
 pub use vectors::{MemoryVectors, StoredVector};
 
 use crate::ports::Ports;

@@ -102,6 +102,7 @@ impl World {
                     Job::Clean { tenant, document } => {
                         self.ingest().clean(&tenant, &document).await.unwrap();
                     }
+                    job @ (Job::Look { .. } | Job::Sync { .. }) => panic!("no source sent {job:?}"),
                 }
             });
         }

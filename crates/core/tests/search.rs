@@ -92,7 +92,7 @@ impl World {
                     Job::Clean { tenant, document } => {
                         ingest.clean(&tenant, &document).await.unwrap();
                     }
-                    Job::Confirm { .. } | Job::Reindex { .. } => {}
+                    Job::Confirm { .. } | Job::Reindex { .. } | Job::Look { .. } | Job::Sync { .. } => {}
                 }
             });
         }

@@ -11,6 +11,11 @@ use serde_json::{Map, Value, json};
 const PLUGIN: &str = "ragflare-twin";
 /// A variable with calls a minute; without it a laptop's owner may call as often as they like.
 const RATE_LIMIT: &str = "RATE_LIMIT";
+/// The worker that has buckets as sources, and what its development configuration has of them: in production they are the
+/// user's own.
+const INGEST: &str = "ragflare-ingest";
+const SOURCE: &str = "SOURCE";
+const SOURCE_NAME: &str = "ragflare-source";
 /// What has no meaning on a laptop, or would reach for an account.
 const DROPPED: &[&str] = &[
     "$schema",
@@ -141,6 +146,9 @@ impl Production {
                 database.insert("migrations_dir".into(), text(&migrations));
             }
         }
+        if self.name().is_ok_and(|name| name == INGEST) {
+            add_source(&mut config);
+        }
         match vars.get(RATE_LIMIT) {
             None => drop(config.remove("ratelimits")),
             Some(limit) => {
@@ -175,6 +183,23 @@ impl Production {
             config.insert("unsafe".into(), json!({ "bindings": bindings }));
         }
         Ok(Value::Object(config))
+    }
+}
+
+/// A bucket to take documents from, and the queue that its events would come by.
+fn add_source(config: &mut Map<String, Value>) {
+    let is = |value: &Value, field: &str, name: &str| value[field] == name;
+    let buckets = config.entry("r2_buckets").or_insert_with(|| json!([]));
+    if let Some(buckets) = buckets.as_array_mut()
+        && !buckets.iter().any(|bucket| is(bucket, "binding", SOURCE))
+    {
+        buckets.push(json!({ "binding": SOURCE, "bucket_name": SOURCE_NAME }));
+    }
+    let consumers = config.get_mut("queues").and_then(|queues| queues.get_mut("consumers"));
+    if let Some(consumers) = consumers.and_then(Value::as_array_mut)
+        && !consumers.iter().any(|consumer| is(consumer, "queue", SOURCE_NAME))
+    {
+        consumers.push(json!({ "queue": SOURCE_NAME, "max_batch_size": 10, "max_batch_timeout": 1 }));
     }
 }
 
@@ -233,7 +258,17 @@ mod tests {
         assert_eq!(dev["assets"]["directory"], "/x/ingest/../web");
         assert_eq!(dev["d1_databases"][0]["database_id"], "local-ragflare");
         assert_eq!(dev["vars"], json!({ "CHUNK_TOKENS": "300", "N": "4", "LEDGER": "1" }));
-        assert_eq!(dev["r2_buckets"], json!([{ "binding": "BUCKET", "bucket_name": "docs" }]));
+        let source = json!({ "binding": "SOURCE", "bucket_name": "ragflare-source" });
+        assert_eq!(dev["r2_buckets"], json!([{ "binding": "BUCKET", "bucket_name": "docs" }, source]));
+    }
+
+    #[test]
+    fn a_source_of_its_own_stays() {
+        let config = r#"{ "name": "ragflare-ingest", "r2_buckets": [{ "binding": "SOURCE", "bucket_name": "mine" }],
+            "queues": { "consumers": [{ "queue": "ragflare-ingest" }] } }"#;
+        let dev = Production::parse_for_test(config).development(Path::new("/p"), &BTreeMap::new()).unwrap();
+        assert_eq!(dev["r2_buckets"], json!([{ "binding": "SOURCE", "bucket_name": "mine" }]));
+        assert_eq!(dev["queues"]["consumers"][1]["queue"], "ragflare-source");
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub(crate) async fn run(env: &Env) -> worker::Result<Value> {
     let platform = Platform::from_env(env, Bindings::default(), &settings, &Ledger::new())?;
     let run = random(6).map_err(|error| worker::Error::RustError(error.to_string()))?;
     let wait = async || Delay::from(Duration::from_millis(200)).await;
-    let cases = Contract::new(&platform, run, fields).run(wait).await;
+    let contract = Contract::new(&platform, run, fields);
+    let mut cases = contract.run(wait).await;
+    cases.extend(contract.run_sources().await);
     let cases: Vec<Value> =
         cases.into_iter().map(|case| json!({"name": case.name, "fault": case.fault})).collect();
     Ok(json!(cases))

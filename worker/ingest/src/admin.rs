@@ -1,7 +1,7 @@
-//! Routes of the administration: keys, re-indexing, the sweeper, what keeps the database right.
+//! Routes of the administration: keys, re-indexing, sources, the sweeper, what keeps the database right.
 
 use crate::consumer::Budget;
-use crate::{letters, not_allowed};
+use crate::{letters, not_allowed, sources};
 use ragflare_cloudflare::core::document::DocumentId;
 use ragflare_cloudflare::core::ingest::{Reindex, SETTLED_AFTER};
 use ragflare_cloudflare::core::ports::{Clock, DocumentStore, Ports, Progress, TenantState};
@@ -98,7 +98,14 @@ pub(crate) async fn route(
                     seconds.saturating_mul(1000)
                 }
             };
-            json(200, &invocation.rag.pipeline().sweep(older_than, true).await?)
+            let swept = invocation.rag.pipeline().sweep(older_than, true).await?;
+            sources::start_due(invocation).await;
+            json(200, &swept)
+        }
+        (Method::Get, "sources") => sources::list(invocation, &access).await,
+        (Method::Post, "sources/sync") => {
+            let wanted = read_or_default(request).await?;
+            sources::sync(invocation, &access, wanted).await
         }
         (Method::Get, "audit") => {
             operator(&access)?;
@@ -109,7 +116,10 @@ pub(crate) async fn route(
             operator(&access)?;
             rebuild_keywords(invocation, request).await
         }
-        (method, "keys" | "reindex" | "audit" | "sweep" | "rebuild-keywords") => Err(not_allowed(&method)),
+        (
+            method,
+            "keys" | "reindex" | "audit" | "sweep" | "rebuild-keywords" | "sources" | "sources/sync",
+        ) => Err(not_allowed(&method)),
         (method, path) if path.starts_with("keys/") => Err(not_allowed(&method)),
         _ => Err(ApiError::not_found(format!("route `/v1/admin/{rest}`"))),
     }

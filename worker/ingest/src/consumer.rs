@@ -1,5 +1,7 @@
-//! The queue's messages: jobs, and those that failed too often.
+//! The queues' messages: jobs, events of R2, and those that failed too often.
 
+use crate::sources;
+use ragflare_cloudflare::R2Event;
 use ragflare_cloudflare::core::document::{DocumentId, Failure, Generation};
 use ragflare_cloudflare::core::ports::{Clock, DocumentStore, Job, JobQueue, Ports};
 use ragflare_cloudflare::core::{Error, Retry, Tenant};
@@ -120,8 +122,14 @@ pub(crate) async fn consume(invocation: &Invocation, batch: &MessageBatch<String
                 }
             }
             Err(error) => {
-                worker::console_error!("corrupt message: {error}");
-                settle(invocation, &message, None, bury(invocation, &body).await).await;
+                let outcome = match serde_json::from_str::<R2Event>(&body) {
+                    Ok(event) => sources::take_event(invocation, &budget, &event.object.key).await,
+                    Err(_) => {
+                        worker::console_error!("corrupt message: {error}");
+                        bury(invocation, &body).await
+                    }
+                };
+                settle(invocation, &message, None, outcome).await;
             }
         }
     }
@@ -183,6 +191,10 @@ async fn work(invocation: &Invocation, budget: &Budget<'_>, job: &Job) -> Result
         }
         Job::Reindex { tenant, after, force } => {
             pipeline.reindex_step(tenant, after.as_ref(), *force, &go_on).await?;
+        }
+        Job::Look { source, key } => sources::look(invocation, source, key).await?,
+        Job::Sync { source, run, after, sweep } => {
+            sources::step(invocation, source, *run, after.as_deref(), *sweep, &go_on).await?;
         }
     }
     Ok(true)
@@ -249,8 +261,14 @@ async fn bury(invocation: &Invocation, body: &str) -> Result<(), Error> {
     let letters = Letters::new(platform.database().clone());
     let now = platform.clock().now();
     match serde_json::from_str(body) {
-        // The sweeper sends it again as long as it is needed.
-        Ok(Job::Confirm { .. } | Job::Clean { .. } | Job::Reindex { .. }) => return Ok(()),
+        // The sweeper, or the next sync, sends it again as long as it is needed.
+        Ok(
+            Job::Confirm { .. }
+            | Job::Clean { .. }
+            | Job::Reindex { .. }
+            | Job::Look { .. }
+            | Job::Sync { .. },
+        ) => return Ok(()),
         Ok(Job::Process { tenant, document, generation, .. }) => {
             if letters.times(body).await? + 1 >= BURIALS {
                 let failure = Failure {
@@ -260,6 +278,8 @@ async fn bury(invocation: &Invocation, body: &str) -> Result<(), Error> {
                 platform.documents().fail(&tenant, &document, generation, &failure, now).await?;
             }
         }
+        // The next sync finds what it was about.
+        Err(_) if serde_json::from_str::<R2Event>(body).is_ok() => return Ok(()),
         Err(_) => {}
     }
     letters.keep(body, now).await

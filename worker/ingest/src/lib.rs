@@ -6,6 +6,7 @@ mod consumer;
 mod documents;
 mod files;
 mod letters;
+mod sources;
 mod views;
 
 use ragflare_cloudflare::core::ingest::SETTLED_AFTER;
@@ -66,7 +67,7 @@ fn allowed(path: &str) -> &'static str {
             }
         }
         "/v1/admin/keys" | "/v1/admin/reindex" => "GET, POST",
-        "/v1/admin/sweep" | "/v1/admin/rebuild-keywords" => "POST",
+        "/v1/admin/sweep" | "/v1/admin/rebuild-keywords" | "/v1/admin/sources/sync" => "POST",
         path if path.ends_with("/replay") => "POST",
         path if path.starts_with("/v1/admin/keys/") || path.starts_with("/v1/admin/dead-letters/") => {
             "DELETE"
@@ -95,5 +96,6 @@ async fn scheduled(event: ScheduledEvent, env: Env, _context: ScheduleContext) {
         Ok(swept) => worker::console_log!("swept {swept:?}"),
         Err(error) => worker::console_error!("sweep: {error}"),
     }
+    sources::start_due(&invocation).await;
     invocation.report("scheduled");
 }

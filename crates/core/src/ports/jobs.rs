@@ -46,6 +46,26 @@ pub enum Job {
         #[serde(default)]
         force: Option<Millis>,
     },
+    /// Look at an object of a source, and make its document what it is.
+    Look {
+        /// The source's name.
+        source: String,
+        /// The object's key.
+        key: String,
+    },
+    /// Go through a source's bucket, a page at a time.
+    Sync {
+        /// The source's name.
+        source: String,
+        /// Which sync.
+        run: u64,
+        /// Only keys after this one.
+        #[serde(default)]
+        after: Option<String>,
+        /// The listing is over: look at what it did not have.
+        #[serde(default)]
+        sweep: bool,
+    },
 }
 
 /// The queue.

@@ -21,6 +21,7 @@ mod parts;
 mod reindex;
 mod search;
 mod services;
+mod sources;
 mod subject;
 mod waiting;
 

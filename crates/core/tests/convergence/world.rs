@@ -883,6 +883,9 @@ fn name_of(job: &Job) -> String {
         Job::Confirm { tenant, document, generation } => format!("confirm {tenant}:{document}@{generation}"),
         Job::Clean { tenant, document } => format!("clean {tenant}:{document}"),
         Job::Reindex { tenant, after, force } => format!("reindex {tenant} {after:?} {force:?}"),
+        // Sources have histories of their own (`tests/sources.rs`).
+        Job::Look { source, key } => format!("look {source}:{key}"),
+        Job::Sync { source, run, .. } => format!("sync {source}:{run}"),
     }
 }
 
@@ -932,5 +935,6 @@ async fn consume(
         Job::Reindex { tenant, after, force } => {
             one(ingest.reindex_step(tenant, after.as_ref(), *force, &go_on).await.map(|()| true), AGAIN)
         }
+        Job::Look { .. } | Job::Sync { .. } => End::Wrong("there is no source".into()),
     }
 }

@@ -1,8 +1,8 @@
 //! Ids of documents that come as files.
 
-use ragflare_core::Result;
-use ragflare_core::document::DocumentId;
-use ragflare_core::identity::content_hash;
+use crate::Result;
+use crate::document::DocumentId;
+use crate::identity::content_hash;
 
 /// The file's name, if that can be an id. Otherwise the name without what an id can't hold, and 8 characters of its hash,
 /// so that the same name always gives the same id, and two names never do.

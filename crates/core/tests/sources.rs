@@ -1,0 +1,451 @@
+//! Whatever happens to a bucket, and whatever becomes of events, jobs and calls: after a last sync the documents are what
+//! the objects are.
+//!
+//! Each history is made from a number: `SOURCES_SEED=n` runs one of them and prints it, `SOURCES_CASES` says how many.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use futures::executor::block_on;
+use futures::task::noop_waker;
+use ragflare_core::document::{DocumentId, Failure};
+use ragflare_core::identity::content_hash;
+use ragflare_core::ingest::{Change, Ingest, NewUpload, Precondition};
+use ragflare_core::media::Readers;
+use ragflare_core::ports::{
+    DocumentStore, Head, Job, ListQuery, ObjectState, ObjectStore, SourceTable, SyncState,
+};
+use ragflare_core::settings::{Field, FieldType, Settings, Source};
+use ragflare_core::sources::{STALE_AFTER, Sources};
+use ragflare_core::testing::MemorySources;
+use ragflare_core::testing::contract::Contract;
+use ragflare_core::{Result, Tenant};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+const KEYS: [&str; 8] = [
+    "docs/a.md",
+    "docs/b c.md",
+    "docs/d.md",
+    "docs/draft.md",
+    "docs/e.png",
+    "docs/f/g.md",
+    "docs/h/",
+    "other/i.md",
+];
+/// The largest object taken.
+const MAX_BYTES: u64 = 60;
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.fields = vec![Field { name: "year".into(), r#type: FieldType::Number }];
+    let source = json!({"name": "docs", "tenant": "me", "prefix": "docs/", "exclude": ["**/draft*"], "id_prefix": "b/"});
+    let other = json!({"name": "all", "tenant": "you", "metadata": {"year": 7}});
+    settings.ingest.sources =
+        vec![serde_json::from_value(source).unwrap(), serde_json::from_value(other).unwrap()];
+    settings.validate().unwrap();
+    settings
+}
+
+fn media_type(_: &Readers, declared: Option<&str>, key: &str) -> std::result::Result<String, Failure> {
+    if declared == Some("image/png") || key.ends_with(".png") {
+        return Err(Failure {
+            code: "unsupported_media_type".into(),
+            message: "can't read `image/png`".into(),
+        });
+    }
+    Ok("text/markdown".into())
+}
+
+fn sources<'a>(world: &'a MemorySources, settings: &'a Settings) -> Sources<'a, MemorySources> {
+    Sources::new(world, settings, MAX_BYTES, media_type)
+}
+
+/// What a message asks for, done.
+async fn work(world: &MemorySources, settings: &Settings, job: Job, slow: bool) -> Result<()> {
+    let sources = sources(world, settings);
+    let pipeline = Ingest::new(world, settings);
+    match job {
+        Job::Look { source, key } => sources.look(sources.find(&source).unwrap(), &key).await,
+        Job::Sync { source, run, after, sweep } => {
+            sources.step(sources.find(&source).unwrap(), run, after.as_deref(), sweep, &|| !slow).await
+        }
+        Job::Process { tenant, document, generation, .. } => {
+            for outcome in pipeline.process(&tenant, &[(document, generation)], &|| true).await {
+                outcome?;
+            }
+            Ok(())
+        }
+        Job::Clean { tenant, document } => pipeline.clean(&tenant, &document).await.map(drop),
+        Job::Confirm { .. } | Job::Reindex { .. } => Ok(()),
+    }
+}
+
+/// An upload over HTTP.
+async fn upload(
+    world: &MemorySources,
+    settings: &Settings,
+    tenant: &str,
+    id: &str,
+    number: u64,
+) -> Result<()> {
+    let tenant = Tenant::new(tenant)?;
+    let bytes = format!("uploaded {number}");
+    let object_key = format!("originals/{tenant}/u{number}");
+    world.ports.objects.put(&tenant, &object_key, bytes.as_bytes(), "text/markdown").await?;
+    let upload = NewUpload {
+        object_key,
+        media_type: "text/markdown".into(),
+        bytes: bytes.len() as u64,
+        content_hash: content_hash(bytes.as_bytes()),
+        ..NewUpload::default()
+    };
+    Ingest::new(world, settings)
+        .register(&tenant, &DocumentId::new(id)?, &upload, &Precondition::None)
+        .await?;
+    Ok(())
+}
+
+/// Numbers by chance, the same for the same seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
+    }
+
+    fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+}
+
+type Task<'a> = (Option<Job>, Pin<Box<dyn Future<Output = Result<()>> + 'a>>);
+
+/// A history: what happens to the bucket and over HTTP, with events, jobs and syncs in any order, several at once, each call
+/// of which may fail, and each task of which may be cut off.
+fn history(world: &MemorySources, settings: &Settings, seed: u64, aloud: bool) {
+    let mut random = Random(seed);
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    let mut events: Vec<String> = Vec::new();
+    let mut uploads = 0;
+    let too_much = "far too much ".repeat(6);
+    let say = |what: String| {
+        if aloud {
+            println!("{what}")
+        }
+    };
+    for _ in 0..40 + random.below(120) {
+        match random.below(14) {
+            0..3 => {
+                let key = KEYS[random.below(KEYS.len())];
+                if random.percent(25) {
+                    say(format!("bucket: delete {key}"));
+                    world.objects.borrow_mut().remove(&("SOURCE".into(), key.into()));
+                } else {
+                    let text = ["", "one", "two", "three", too_much.as_str()][random.below(5)];
+                    let mut head = Head::default();
+                    match random.below(8) {
+                        0 => head.content_type = Some("image/png".into()),
+                        1 => head.content_encoding = Some("gzip".into()),
+                        2 => drop(head.metadata.insert("year".into(), "1999".into())),
+                        3 => drop(head.metadata.insert("year".into(), "MCM".into())),
+                        _ => {}
+                    }
+                    say(format!("bucket: put {key} `{text}` {head:?}"));
+                    world.put("SOURCE", key, head, text.as_bytes());
+                }
+                for _ in 0..[0, 1, 1, 2][random.below(4)] {
+                    events.push(key.to_owned());
+                }
+            }
+            3 => {
+                let (tenant, id) =
+                    [("me", "b/docs/a.md"), ("me", "b/docs/d.md"), ("you", "docs/a.md")][random.below(3)];
+                let id_ = DocumentId::new(id).unwrap();
+                let tenant_ = Tenant::new(tenant).unwrap();
+                match random.below(3) {
+                    0 => {
+                        say(format!("http: delete {tenant} {id}"));
+                        block_on(Ingest::new(world, settings).delete(&tenant_, &id_, &Precondition::None))
+                            .unwrap();
+                    }
+                    1 => {
+                        say(format!("http: change {tenant} {id}"));
+                        let change = Change { title: Some(Some(format!("title {uploads}"))), metadata: None };
+                        block_on(Ingest::new(world, settings).patch(
+                            &tenant_,
+                            &id_,
+                            &change,
+                            &Precondition::None,
+                        ))
+                        .unwrap();
+                    }
+                    _ => {
+                        uploads += 1;
+                        say(format!("http: put {tenant} {id} {uploads}"));
+                        block_on(upload(world, settings, tenant, id, uploads)).unwrap();
+                    }
+                }
+            }
+            4 if !events.is_empty() => {
+                let key = events.swap_remove(random.below(events.len()));
+                for source in &settings.ingest.sources {
+                    if key.starts_with(&source.prefix) {
+                        say(format!("event: {} {key}", source.name()));
+                        let job = Job::Look { source: source.name(), key: key.clone() };
+                        tasks.push((Some(job.clone()), Box::pin(work(world, settings, job, false))));
+                    }
+                }
+            }
+            5 if random.percent(40) => {
+                let source = &settings.ingest.sources[random.below(2)];
+                let confirm = random.percent(50);
+                say(format!("sync {} {confirm}", source.name()));
+                tasks.push((
+                    None,
+                    Box::pin(async move { sources(world, settings).start(source, confirm).await.map(drop) }),
+                ));
+            }
+            6 | 7 => {
+                let waiting = world.ports.jobs.jobs.borrow().len();
+                if waiting > 0 {
+                    let job = world.ports.jobs.jobs.borrow_mut().remove(random.below(waiting)).unwrap();
+                    if random.percent(10) {
+                        say(format!("lost: {job:?}"));
+                        continue;
+                    }
+                    if random.percent(10) {
+                        world.ports.jobs.jobs.borrow_mut().push_back(job.clone());
+                    }
+                    say(format!("begun: {job:?}"));
+                    let slow = random.percent(30);
+                    tasks.push((Some(job.clone()), Box::pin(work(world, settings, job, slow))));
+                }
+            }
+            8 if random.percent(20) => world.failing.set(Some(random.below(30) as u32)),
+            9 if !tasks.is_empty() && random.percent(10) => {
+                let (job, _) = tasks.swap_remove(random.below(tasks.len()));
+                say(format!("cut off: {job:?}"));
+                if random.percent(50) {
+                    world.ports.jobs.jobs.borrow_mut().extend(job);
+                }
+            }
+            10 if random.percent(10) => world.ports.clock.advance(STALE_AFTER),
+            _ => {
+                for _ in 0..1 + random.below(12) {
+                    if tasks.is_empty() {
+                        break;
+                    }
+                    let chosen = random.below(tasks.len());
+                    let waker = noop_waker();
+                    let (job, task) = &mut tasks[chosen];
+                    if let Poll::Ready(outcome) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+                        say(format!("ended: {job:?} {outcome:?}"));
+                        if outcome.is_err() && random.percent(70) {
+                            world.ports.jobs.jobs.borrow_mut().extend(job.clone());
+                        }
+                        drop(tasks.swap_remove(chosen));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Does all that waits to be done.
+fn settle(world: &MemorySources, settings: &Settings) {
+    world.failing.set(None);
+    for _ in 0..10_000 {
+        let Some(job) = world.ports.jobs.jobs.borrow_mut().pop_front() else { return };
+        block_on(work(world, settings, job, false)).unwrap();
+    }
+    panic!("it never ends");
+}
+
+/// A whole sync; how many objects differed.
+fn sync(world: &MemorySources, settings: &Settings, source: &Source) -> u64 {
+    world.ports.clock.advance(STALE_AFTER);
+    block_on(sources(world, settings).start(source, true)).unwrap();
+    settle(world, settings);
+    let sync = block_on(world.sync(&source.name())).unwrap().unwrap();
+    assert_eq!(sync.state, SyncState::Done);
+    sync.changed
+}
+
+/// Documents by tenant and id: the hash of their newest original.
+fn documents(world: &MemorySources) -> BTreeMap<(String, String), (String, String, String)> {
+    let mut all = BTreeMap::new();
+    for tenant in ["me", "you"] {
+        let tenant = Tenant::new(tenant).unwrap();
+        let listing = ListQuery { limit: 5000, ..ListQuery::default() };
+        for found in block_on(world.ports.documents.list(&tenant, &listing)).unwrap() {
+            let upload =
+                block_on(world.ports.documents.upload(&tenant, &found.id, found.newest)).unwrap().unwrap();
+            let metadata = json!(upload.metadata).to_string();
+            all.insert(
+                (tenant.to_string(), found.id.to_string()),
+                (upload.content_hash, metadata, upload.object_key),
+            );
+        }
+    }
+    all
+}
+
+/// Holds the documents against the objects.
+fn check(world: &MemorySources, settings: &Settings) {
+    let mut found = documents(world);
+    for source in &settings.ingest.sources {
+        for ((_, key), object) in world.objects.borrow().iter().filter(|((_, key), _)| source.takes(key)) {
+            let id = source.document_id(key).unwrap();
+            let document = found.remove(&(source.tenant.to_string(), id.to_string()));
+            let row = world.rows.borrow().get(&(source.name(), key.clone())).cloned().expect(key);
+            let readable = (1..=MAX_BYTES).contains(&object.head.bytes)
+                && object.head.content_encoding.is_none()
+                && media_type(object.head.content_type.as_deref(), key).is_ok();
+            let uploaded = document.as_ref().is_some_and(|(.., original)| !original.contains("source."));
+            if uploaded || !readable {
+                assert_eq!(row.row.state, ObjectState::Skipped, "{key}");
+                assert!(row.remark.is_some() && !row.row.pending, "{key}");
+                continue;
+            }
+            let (hash, metadata, original) = document.unwrap_or_else(|| panic!("{key} has no document"));
+            assert_eq!(hash, content_hash(&object.bytes), "{key}");
+            let year = object.head.metadata.get("year").map(String::as_str);
+            let expected = match (source.name().as_str(), year) {
+                ("all", _) => json!({"year": 7}),
+                (_, Some("1999")) => json!({"year": 1999}),
+                _ => json!({}),
+            };
+            assert_eq!(metadata, expected.to_string(), "{key}");
+            assert_eq!(row.row.state, ObjectState::Taken, "{key}");
+            assert_eq!(row.row.original.as_deref(), Some(original.as_str()), "{key}");
+            let ignored = row.remark.as_ref().is_some_and(|(code, _)| code == "metadata_ignored");
+            assert_eq!(ignored, year == Some("MCM"), "{key}");
+        }
+    }
+    // Whatever else there is was uploaded.
+    for (id, (.., original)) in &found {
+        assert!(!original.contains("source."), "{id:?} has no object");
+    }
+    for ((name, key), _) in world.rows.borrow().iter() {
+        assert!(world.objects.borrow().contains_key(&("SOURCE".into(), key.clone())), "row {name} {key}");
+    }
+}
+
+#[test]
+fn documents_are_what_objects_are_after_a_last_sync() {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let (start, cases) = match number("SOURCES_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number("SOURCES_CASES").unwrap_or(3000)),
+    };
+    let settings = settings();
+    for seed in start..start + cases {
+        let outcome = std::panic::catch_unwind(|| {
+            let world = MemorySources::default();
+            history(&world, &settings, seed, number("SOURCES_SEED").is_some());
+            settle(&world, &settings);
+            for source in &settings.ingest.sources {
+                sync(&world, &settings, source);
+            }
+            check(&world, &settings);
+            let before = (documents(&world), world.written.get());
+            // What is as it was costs nothing.
+            for source in &settings.ingest.sources {
+                assert_eq!(sync(&world, &settings, source), 0, "{}", source.name());
+            }
+            assert_eq!((documents(&world), world.written.get()), before);
+        });
+        if let Err(panic) = outcome {
+            println!(
+                "to repeat: SOURCES_SEED={seed} cargo test -p ragflare-core --features testing --test sources"
+            );
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn the_in_memory_sources_keep_the_contract() {
+    let world = MemorySources::default();
+    let cases = block_on(Contract::new(&world, "run", Vec::new()).run_sources());
+    let faults: Vec<_> = cases.iter().filter(|case| case.fault.is_some()).collect();
+    assert!(faults.is_empty() && cases.len() >= 5, "{faults:?}");
+}
+
+#[test]
+fn a_bucket_that_lists_nothing_deletes_nothing_unless_it_is_meant() {
+    let (world, settings) = (MemorySources::default(), settings());
+    let source = &settings.ingest.sources[1];
+    let last = || block_on(world.sync("all")).unwrap().unwrap();
+    assert_eq!(sync(&world, &settings, source), 0);
+    for key in ["x/1.md", "x/2.md"] {
+        world.put("SOURCE", key, Head::default(), key.as_bytes());
+    }
+    assert_eq!(sync(&world, &settings, source), 2);
+    world.objects.borrow_mut().clear();
+    let sources = sources(&world, &settings);
+    for _ in 0..2 {
+        block_on(sources.start(source, false)).unwrap();
+        settle(&world, &settings);
+        assert_eq!((last().state, last().code.as_deref()), (SyncState::Refused, Some("empty_listing")));
+        assert!(last().message.unwrap().contains("2 documents came from it"));
+        assert_eq!(documents(&world).len(), 2);
+    }
+    block_on(sources.start(source, true)).unwrap();
+    settle(&world, &settings);
+    assert_eq!(last().state, SyncState::Done);
+    assert!(documents(&world).is_empty() && world.rows.borrow().is_empty());
+}
+
+#[test]
+fn a_sync_that_is_asked_for_twice_is_done_once_more() {
+    let (world, settings) = (MemorySources::default(), settings());
+    let source = &settings.ingest.sources[1];
+    let sources = sources(&world, &settings);
+    assert_eq!(block_on(sources.start(source, false)).unwrap().run, 1);
+    assert_eq!(block_on(sources.start(source, false)).unwrap().run, 1);
+    assert_eq!(block_on(sources.start(source, false)).unwrap().run, 1);
+    settle(&world, &settings);
+    assert_eq!(block_on(world.sync("all")).unwrap().unwrap().run, 2);
+    // By itself only when its time has come; one that lost its job, earlier.
+    assert_eq!(block_on(sources.start_due()).unwrap(), 1, "the other one");
+    world.ports.jobs.jobs.borrow_mut().clear();
+    assert_eq!(block_on(sources.start_due()).unwrap(), 0);
+    world.ports.clock.advance(STALE_AFTER);
+    assert_eq!(block_on(sources.start_due()).unwrap(), 1);
+    settle(&world, &settings);
+    world.ports.clock.advance(60 * 60_000 - STALE_AFTER);
+    assert_eq!(block_on(sources.start_due()).unwrap(), 1);
+}
+
+#[test]
+fn pages_are_gone_through_in_order_and_a_moved_source_leaves_nothing() {
+    let (world, mut settings) = (MemorySources::default(), settings());
+    settings.ingest.sources.remove(0);
+    for number in 0..1234 {
+        let key = format!("{number:05}.md");
+        world.put("SOURCE", &key, Head::default(), key.as_bytes());
+    }
+    let source = settings.ingest.sources[0].clone();
+    assert_eq!(sync(&world, &settings, &source), 1234);
+    let sync_of = || block_on(world.sync("all")).unwrap().unwrap();
+    assert_eq!((sync_of().listed, sync_of().excluded), (1234, 0));
+    world.objects.borrow_mut().retain(|(_, key), _| !key.ends_with("7.md"));
+    assert_eq!(sync(&world, &settings, &source), 0);
+    assert_eq!((documents(&world).len(), world.rows.borrow().len()), (1111, 1111));
+    settings.ingest.sources[0].tenant = Tenant::new("me").unwrap();
+    settings.ingest.sources[0].exclude = vec!["*5.md".into()];
+    let source = settings.ingest.sources[0].clone();
+    sync(&world, &settings, &source);
+    assert_eq!((sync_of().listed, sync_of().excluded), (1111, 123));
+    let found = documents(&world);
+    assert_eq!((found.len(), world.rows.borrow().len()), (988, 988));
+    assert!(found.keys().all(|(tenant, id)| tenant == "me" && !id.ends_with("5.md")));
+}
