@@ -9,7 +9,9 @@ use xtask::{Stack, StackOptions};
 /// On a stack of its own, with the admin's key: it deletes documents and keys, and builds indexes anew.
 pub(crate) fn finds_nothing(_: &World) -> Result<()> {
     let options = StackOptions { fresh: true, ..StackOptions::new("target/tests/protocols-contract") };
-    let stack = Stack::start(&options)?;
+    // What is found, and in which order, is no part of the contract.
+    let search = json!({"rerank_model": "ms-marco-MiniLM-L-12-v2", "rerank_candidates": 1, "rerank_timeout_ms": 30_000});
+    let stack = Stack::start(&options.var("SETTINGS", &json!({"search": search}).to_string()))?;
     let client = Client::new(&stack.url).with_key(&stack.admin_key);
     client.ingest("lighthouse.md", GUIDE)?;
     client.wait_for("lighthouse.md", |document| document["status"] == "indexed")?;
