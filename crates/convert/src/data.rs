@@ -98,9 +98,7 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
     match (plain(value), value) {
         (Some(text), _) => match text.trim() {
             "" if name.is_none() => {}
-            text => {
-                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))))
-            }
+            text => out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  ")))),
         },
         (None, Value::Array(items)) => {
             if name.is_some() {
@@ -109,12 +107,7 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
             let depth = depth + usize::from(name.is_some());
             for (at, item) in items.iter().enumerate() {
                 let number = (at + 1).to_string();
-                write(
-                    out,
-                    item,
-                    depth,
-                    if item.is_object() || item.is_array() { Some(&number) } else { None },
-                );
+                write(out, item, depth, if item.is_object() || item.is_array() { Some(&number) } else { None });
             }
         }
         (None, Value::Object(members)) => {
@@ -140,10 +133,7 @@ mod tests {
 
     #[test]
     fn lists_of_objects_are_tables_and_other_values_lists() {
-        assert_eq!(
-            text(r#"[{"a": 1, "b": "x"}, {"a": 2}]"#),
-            "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |\n"
-        );
+        assert_eq!(text(r#"[{"a": 1, "b": "x"}, {"a": 2}]"#), "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |\n");
         assert_eq!(text(r#"{"a": {"b": [1, 2]}, "c": null}"#), "- a:\n  - b: 1, 2\n- c: \n");
         let lines = lines("{\"a\":1}\n\n{\"a\":2}\n", &Limits::default()).unwrap();
         assert_eq!(lines.text, "| a |\n| --- |\n| 1 |\n| 2 |\n");

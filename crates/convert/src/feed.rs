@@ -10,8 +10,7 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
         "rss" | "RDF" => {
             let channel = root.child("channel").unwrap_or(&root);
             // RSS 1.0 has its entries beside the channel.
-            let mut entries: Vec<&Element> =
-                channel.elements().filter(|element| element.name == "item").collect();
+            let mut entries: Vec<&Element> = channel.elements().filter(|element| element.name == "item").collect();
             entries.extend(root.elements().filter(|element| element.name == "item"));
             feed(channel, &entries, limits)
         }
@@ -41,12 +40,11 @@ fn feed(about: &Element, entries: &[&Element], limits: &Limits) -> Result<Conver
         }
     }
     for entry in entries {
-        let link = entry
-            .child("link")
-            .map(|link| link.attribute("href").map_or_else(|| markdown::line(&link.text()), str::to_owned));
+        let link = entry.child("link").map(|link| {
+            link.attribute("href").map_or_else(|| markdown::line(&link.text()), str::to_owned)
+        });
         out.push_str(&markdown::heading(2, &child_line(entry, "title").or(link.clone()).unwrap_or_default()));
-        let date =
-            ["pubDate", "published", "updated", "date"].iter().find_map(|name| child_line(entry, name));
+        let date = ["pubDate", "published", "updated", "date"].iter().find_map(|name| child_line(entry, name));
         let facts: Vec<String> = date.into_iter().chain(link.filter(|link| !link.is_empty())).collect();
         if !facts.is_empty() {
             out.push_str(&format!("{}\n\n", facts.join(" · ")));
@@ -71,8 +69,7 @@ fn body(element: &Element, limits: &Limits) -> Result<String, Refusal> {
 /// Elements with text of their own as lines with their names, others as what they hold.
 fn write(out: &mut String, element: &Element, depth: usize) {
     let indent = "  ".repeat(depth.min(20));
-    let own =
-        element.children.iter().any(|child| matches!(child, Node::Text(text) if !text.trim().is_empty()));
+    let own = element.children.iter().any(|child| matches!(child, Node::Text(text) if !text.trim().is_empty()));
     let attributes: Vec<String> = element
         .attributes
         .iter()

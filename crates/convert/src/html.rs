@@ -8,8 +8,7 @@ use dom_smoothie::{Config, Readability, TextMode};
 /// lists, tables.
 const SHARE: usize = 5;
 /// What is no text of the page's, and what stands around it.
-const NEVER: [&str; 9] =
-    ["script", "style", "noscript", "template", "svg", "iframe", "head", "button", "select"];
+const NEVER: [&str; 9] = ["script", "style", "noscript", "template", "svg", "iframe", "head", "button", "select"];
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
     [aria-hidden=true], [hidden], form";
 

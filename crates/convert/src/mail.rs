@@ -20,9 +20,7 @@ impl Mail {
     fn converted(self) -> Converted {
         let subject = markdown::line(&self.subject);
         let mut out = markdown::heading(1, "Email Message");
-        for (name, value) in
-            [("From", &self.from), ("To", &self.to), ("Date", &self.date), ("Subject", &subject)]
-        {
+        for (name, value) in [("From", &self.from), ("To", &self.to), ("Date", &self.date), ("Subject", &subject)] {
             if !value.trim().is_empty() {
                 out.push_str(&format!("**{name}:** {}  \n", markdown::line(value)));
             }
@@ -50,9 +48,8 @@ fn addresses(address: Option<&Address<'_>>) -> String {
 
 /// As it was sent.
 pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
-    let message = MessageParser::default()
-        .parse(bytes)
-        .ok_or_else(|| Refusal::broken("e-mail", "it has no headers"))?;
+    let message =
+        MessageParser::default().parse(bytes).ok_or_else(|| Refusal::broken("e-mail", "it has no headers"))?;
     if message.parts.len() > limits.nodes {
         return Err(Refusal::too_many_nodes(limits));
     }
@@ -148,9 +145,6 @@ mod tests {
         let converted = eml(mail, &Limits::default()).unwrap();
         assert_eq!(converted.title.as_deref(), Some("Grüße"));
         assert!(converted.text.contains("**From:** ada@a.example (Ada)"), "{}", converted.text);
-        assert!(
-            converted.text.contains("2025-07-01T10:00:00+02:00")
-                && converted.text.ends_with("## Content\n\nHello **you**\n")
-        );
+        assert!(converted.text.contains("2025-07-01T10:00:00+02:00") && converted.text.ends_with("## Content\n\nHello **you**\n"));
     }
 }

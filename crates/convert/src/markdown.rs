@@ -20,8 +20,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let used: Vec<usize> = (0..width)
         .filter(|column| rows.iter().any(|row| row.get(*column).is_some_and(|text| !text.is_empty())))
         .collect();
-    let filled =
-        rows.iter().rposition(|row| row.iter().any(|text| !text.is_empty())).map_or(0, |last| last + 1);
+    let filled = rows.iter().rposition(|row| row.iter().any(|text| !text.is_empty())).map_or(0, |last| last + 1);
     if used.is_empty() {
         return String::new();
     }
@@ -53,8 +52,7 @@ pub(crate) fn heading(level: usize, text: &str) -> String {
 
 /// Code between fences that nothing in it can close.
 pub(crate) fn fenced(language: &str, code: &str) -> String {
-    let longest =
-        code.lines().map(|line| line.trim_start().bytes().take_while(|byte| *byte == b'`').count()).max();
+    let longest = code.lines().map(|line| line.trim_start().bytes().take_while(|byte| *byte == b'`').count()).max();
     let fence = "`".repeat(longest.unwrap_or(0).max(2) + 1);
     format!("{fence}{language}\n{}\n{fence}\n\n", code.trim_end_matches('\n'))
 }

@@ -9,10 +9,7 @@ const OUTPUT_CHARS: usize = 4000;
 pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
     let notebook: Value = serde_json::from_str(text).map_err(|error| Refusal::broken("notebook", error))?;
     let sheets = notebook.get("worksheets").and_then(|sheets| sheets.get(0));
-    let cells = notebook
-        .get("cells")
-        .or_else(|| sheets.and_then(|sheet| sheet.get("cells")))
-        .and_then(Value::as_array);
+    let cells = notebook.get("cells").or_else(|| sheets.and_then(|sheet| sheet.get("cells"))).and_then(Value::as_array);
     let Some(cells) = cells else {
         return Err(Refusal::broken("notebook", "it has no cells"));
     };

@@ -44,11 +44,10 @@ impl<'a> Package<'a> {
         let mut bytes = Vec::new();
         let read = part.take(self.left.get() + 1).read_to_end(&mut bytes);
         read.map_err(|error| Refusal::broken(self.kind, error))?;
-        let left = self
-            .left
-            .get()
-            .checked_sub(bytes.len() as u64)
-            .ok_or(Refusal::TooLarge { what: "unpacked bytes", allowed: self.limits.unpacked })?;
+        let left = self.left.get().checked_sub(bytes.len() as u64).ok_or(Refusal::TooLarge {
+            what: "unpacked bytes",
+            allowed: self.limits.unpacked,
+        })?;
         self.left.set(left);
         Ok(Some(bytes))
     }
@@ -90,8 +89,7 @@ pub(crate) fn kind(bytes: &[u8]) -> Result<Kind, Refusal> {
 
 /// What an OLE compound file is, by its streams.
 pub(crate) fn ole_kind(bytes: &[u8]) -> Result<Kind, Refusal> {
-    let file =
-        cfb::CompoundFile::open(Cursor::new(bytes)).map_err(|error| Refusal::broken("Office file", error))?;
+    let file = cfb::CompoundFile::open(Cursor::new(bytes)).map_err(|error| Refusal::broken("Office file", error))?;
     let has = |name: &str| file.exists(name);
     if has("/EncryptedPackage") {
         Err(Refusal::Encrypted)

@@ -8,9 +8,7 @@ const MOST_PAGES: usize = 5000;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let broken = |error: pdf_oxide::Error| match error.to_string() {
-        words if words.to_ascii_lowercase().contains("password") || words.contains("ncrypt") => {
-            Refusal::Encrypted
-        }
+        words if words.to_ascii_lowercase().contains("password") || words.contains("ncrypt") => Refusal::Encrypted,
         words => Refusal::broken("PDF", words),
     };
     let document = PdfDocument::from_bytes(bytes.to_vec()).map_err(broken)?;
@@ -38,9 +36,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     if out.trim().is_empty() {
         return Err(match failed {
             Some(error) => broken(error),
-            None => Refusal::NoText(
-                "the pages are pictures: there is no text in them, and nothing here reads pictures".into(),
-            ),
+            None => Refusal::NoText("the pages are pictures: there is no text in them, and nothing here reads pictures".into()),
         });
     }
     Ok(Converted { pages, ..Converted::text(out) })

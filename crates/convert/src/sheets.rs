@@ -67,10 +67,6 @@ impl Parts for calamine::ExcelDateTime {
         }
         let (year, month, day, hour, minute, second, _) = self.to_ymd_hms_milli();
         let date = format!("{year:04}-{month:02}-{day:02}");
-        Some(if hour + minute + second == 0 {
-            date
-        } else {
-            format!("{date} {hour:02}:{minute:02}:{second:02}")
-        })
+        Some(if hour + minute + second == 0 { date } else { format!("{date} {hour:02}:{minute:02}:{second:02}") })
     }
 }

@@ -14,11 +14,7 @@ pub(crate) fn convert(text: &str) -> Converted {
     for cue in text.replace("\r\n", "\n").split("\n\n") {
         let mut lines = cue.lines().skip_while(|line| !line.contains("-->"));
         let Some(time) = lines.next().and_then(seconds) else { continue };
-        let said = lines
-            .map(|line| plain(line.trim()))
-            .filter(|line| !line.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
+        let said = lines.map(|line| plain(line.trim())).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         // Scrolling subtitles say each line again.
         if said.is_empty() || said == last {
             continue;
@@ -44,9 +40,7 @@ pub(crate) fn convert(text: &str) -> Converted {
 fn seconds(timing: &str) -> Option<u64> {
     let start = timing.split("-->").next()?.trim();
     let whole = start.split([',', '.']).next()?;
-    whole
-        .split(':')
-        .try_fold(0_u64, |sum, part| Some(sum.checked_mul(60)?.checked_add(part.trim().parse().ok()?)?))
+    whole.split(':').try_fold(0_u64, |sum, part| Some(sum.checked_mul(60)?.checked_add(part.trim().parse().ok()?)?))
 }
 
 /// Without tags, but with who speaks (`<v Name>`).
@@ -59,22 +53,14 @@ fn plain(line: &str) -> String {
             rest = "";
             break;
         };
-        if let Some(name) = tag
-            .strip_prefix("v ")
-            .or_else(|| tag.strip_prefix("v.").and_then(|tag| Some(tag.split_once(' ')?.1)))
-        {
+        if let Some(name) = tag.strip_prefix("v ").or_else(|| tag.strip_prefix("v.").and_then(|tag| Some(tag.split_once(' ')?.1))) {
             out.push_str(name.trim());
             out.push_str(": ");
         }
         rest = after;
     }
     out.push_str(rest);
-    out.replace("&amp;", "&")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&nbsp;", " ")
-        .trim()
-        .to_owned()
+    out.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").trim().to_owned()
 }
 
 #[cfg(test)]

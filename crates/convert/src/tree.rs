@@ -1,8 +1,8 @@
 //! XML as a tree, of bounded size. Entities of a file's own are not unfolded: they stand as they are written.
 
 use crate::{Limits, Refusal};
-use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Decoder, Reader};
+use quick_xml::events::{BytesStart, Event};
 
 /// Elements within elements: no document is nested deeper, and a tree is walked by recursion.
 const DEEPEST: usize = 200;
@@ -169,11 +169,7 @@ mod tests {
 
     #[test]
     fn a_document_becomes_a_tree() {
-        let root = parse(
-            "<?xml version='1.0'?><a x:k='1&amp;2'>t&#x41;&eacute;<b/><!-- no --><![CDATA[<c>]]></a>",
-            "XML",
-            &Limits::default(),
-        );
+        let root = parse("<?xml version='1.0'?><a x:k='1&amp;2'>t&#x41;&eacute;<b/><!-- no --><![CDATA[<c>]]></a>", "XML", &Limits::default());
         let root = root.unwrap();
         assert_eq!((root.name.as_str(), root.attribute("k")), ("a", Some("1&2")));
         assert_eq!(root.text(), "tAé<c>");

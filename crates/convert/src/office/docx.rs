@@ -35,8 +35,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         writer.write_comments(&comments);
     }
     let core = package.xml("docProps/core.xml")?;
-    let title =
-        core.and_then(|core| core.child("title").map(Element::text)).map(|title| markdown::line(&title));
+    let title = core.and_then(|core| core.child("title").map(Element::text)).map(|title| markdown::line(&title));
     Ok(Converted { title: title.filter(|title| !title.is_empty()), ..Converted::text(writer.out) })
 }
 
@@ -64,8 +63,7 @@ fn styles(part: Option<&Element>) -> HashMap<String, Style> {
             let mut meant = value("basedOn").and_then(|base| known.get(base)).copied().unwrap_or_default();
             let name = value("name").unwrap_or(id).to_ascii_lowercase();
             let level = name.strip_prefix("heading ").and_then(|level| level.trim().parse::<usize>().ok());
-            let outline =
-                style.path(&["pPr", "outlineLvl"]).and_then(|it| it.attribute("val")?.parse::<usize>().ok());
+            let outline = style.path(&["pPr", "outlineLvl"]).and_then(|it| it.attribute("val")?.parse::<usize>().ok());
             match (level, name.as_str(), outline) {
                 (Some(level), _, _) => meant.heading = Some(level.clamp(1, 6)),
                 (None, "title", _) => meant.heading = Some(1),
@@ -94,15 +92,12 @@ fn lists(part: Option<&Element>) -> HashMap<u32, Vec<bool>> {
         part.into_iter().flat_map(Element::elements).filter(move |element| element.name == name)
     };
     let levels = |list: &Element| -> Vec<bool> {
-        let format = |level: &Element| {
-            level.child("numFmt").and_then(|it| it.attribute("val")).unwrap_or("decimal").to_owned()
-        };
+        let format = |level: &Element| level.child("numFmt").and_then(|it| it.attribute("val")).unwrap_or("decimal").to_owned();
         let levels = list.elements().filter(|level| level.name == "lvl");
         levels.map(|level| !matches!(format(level).as_str(), "bullet" | "none")).collect()
     };
-    let drafts: HashMap<&str, Vec<bool>> = all("abstractNum")
-        .filter_map(|list| Some((list.attribute("abstractNumId")?, levels(list))))
-        .collect();
+    let drafts: HashMap<&str, Vec<bool>> =
+        all("abstractNum").filter_map(|list| Some((list.attribute("abstractNumId")?, levels(list)))).collect();
     all("num")
         .filter_map(|list| {
             let draft = list.child("abstractNumId")?.attribute("val")?;
@@ -202,8 +197,7 @@ impl Writer {
         let properties = paragraph.child("pPr");
         let style = properties.and_then(|it| it.child("pStyle")?.attribute("val"));
         let style = style.and_then(|id| self.styles.get(id)).copied().unwrap_or_default();
-        let outline =
-            properties.and_then(|it| it.child("outlineLvl")?.attribute("val")?.parse::<usize>().ok());
+        let outline = properties.and_then(|it| it.child("outlineLvl")?.attribute("val")?.parse::<usize>().ok());
         let heading = style.heading.or(outline.filter(|level| *level < 9).map(|level| (level + 1).min(6)));
         let mut inline = Inline::default();
         let mut boxes = Vec::new();
@@ -269,13 +263,7 @@ impl Writer {
         self.out.push_str(&format!("{}{mark} {}\n\n", "   ".repeat(level), markdown::line(text)));
     }
 
-    fn inline<'a>(
-        &mut self,
-        parent: &'a Element,
-        out: &mut Inline,
-        plain: bool,
-        boxes: &mut Vec<&'a Element>,
-    ) {
+    fn inline<'a>(&mut self, parent: &'a Element, out: &mut Inline, plain: bool, boxes: &mut Vec<&'a Element>) {
         for child in parent.elements() {
             match child.name.as_str() {
                 "r" => self.run(child, out, plain, boxes),
@@ -286,11 +274,7 @@ impl Writer {
                     let target = child.attribute("id").and_then(|id| self.links.get(id));
                     match target.filter(|target| target.contains("://") || target.starts_with("mailto:")) {
                         Some(target) if !label.text.trim().is_empty() && !plain => {
-                            let link = format!(
-                                "[{}]({})",
-                                label.text.trim(),
-                                target.replace(' ', "%20").replace(')', "%29")
-                            );
+                            let link = format!("[{}]({})", label.text.trim(), target.replace(' ', "%20").replace(')', "%29"));
                             out.push(&link, false, false);
                         }
                         _ => out.push(&label.text, false, false),
@@ -317,9 +301,7 @@ impl Writer {
         let properties = run.child("rPr");
         let on = |name: &str| {
             let set = properties.and_then(|properties| properties.child(name));
-            !plain
-                && set
-                    .is_some_and(|set| !matches!(set.attribute("val"), Some("0" | "false" | "off" | "none")))
+            !plain && set.is_some_and(|set| !matches!(set.attribute("val"), Some("0" | "false" | "off" | "none")))
         };
         if properties.is_some_and(|properties| properties.child("vanish").is_some()) {
             return;
@@ -334,8 +316,7 @@ impl Writer {
                 "sym" => {
                     let code = child.attribute("char").and_then(|code| u32::from_str_radix(code, 16).ok());
                     // Symbol fonts have theirs in the private area.
-                    let letter =
-                        code.and_then(char::from_u32).filter(|c| !matches!(*c, '\u{E000}'..='\u{F8FF}'));
+                    let letter = code.and_then(char::from_u32).filter(|c| !matches!(*c, '\u{E000}'..='\u{F8FF}'));
                     out.push(&letter.map(String::from).unwrap_or_default(), bold, italic);
                 }
                 "footnoteReference" | "endnoteReference" => {
@@ -358,8 +339,7 @@ impl Writer {
         drawing.all("txbxContent", boxes);
         let mut about = Vec::new();
         drawing.all("docPr", &mut about);
-        let said =
-            about.iter().find_map(|about| about.attribute("descr")).map(markdown::line).unwrap_or_default();
+        let said = about.iter().find_map(|about| about.attribute("descr")).map(markdown::line).unwrap_or_default();
         let mut pictures = Vec::new();
         drawing.all("pic", &mut pictures);
         drawing.all("imagedata", &mut pictures);
@@ -380,12 +360,9 @@ impl Writer {
             cells_of(row, &mut these);
             for cell in these {
                 let properties = cell.child("tcPr");
-                let span = properties
-                    .and_then(|it| it.child("gridSpan")?.attribute("val")?.parse().ok())
-                    .unwrap_or(1);
+                let span = properties.and_then(|it| it.child("gridSpan")?.attribute("val")?.parse().ok()).unwrap_or(1);
                 let merge = properties.and_then(|it| it.child("vMerge"));
-                let goes_on =
-                    merge.is_some_and(|merge| merge.attribute("val").is_none_or(|val| val == "continue"));
+                let goes_on = merge.is_some_and(|merge| merge.attribute("val").is_none_or(|val| val == "continue"));
                 let above = rows.last().and_then(|row| row.get(cells.len())).cloned();
                 let text = match above.filter(|_| goes_on) {
                     Some(text) => text,
@@ -494,8 +471,7 @@ fn equation(element: &Element) -> String {
         "func" => format!("{} {}", part("fName"), part("e")),
         "d" => {
             let sign = |name: &str| element.path(&["dPr", name]).and_then(|sign| sign.attribute("val"));
-            let inner: Vec<String> =
-                element.elements().filter(|child| child.name == "e").map(equation).collect();
+            let inner: Vec<String> = element.elements().filter(|child| child.name == "e").map(equation).collect();
             format!("{}{}{}", sign("begChr").unwrap_or("("), inner.join(", "), sign("endChr").unwrap_or(")"))
         }
         "m" => {

@@ -8,10 +8,7 @@ use std::collections::HashMap;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "EPUB", limits)?;
-    if package
-        .bytes("META-INF/encryption.xml")?
-        .is_some_and(|bytes| bytes.windows(9).any(|part| part == b"rights.xm"))
-    {
+    if package.bytes("META-INF/encryption.xml")?.is_some_and(|bytes| bytes.windows(9).any(|part| part == b"rights.xm")) {
         return Err(Refusal::Encrypted);
     }
     let container = package.required("META-INF/container.xml")?;
@@ -29,12 +26,8 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let title = said("title").into_iter().next();
     let mut out = String::new();
     for (label, name) in [
-        ("Title", "title"),
-        ("Authors", "creator"),
-        ("Language", "language"),
-        ("Publisher", "publisher"),
-        ("Date", "date"),
-        ("Description", "description"),
+        ("Title", "title"), ("Authors", "creator"), ("Language", "language"), ("Publisher", "publisher"),
+        ("Date", "date"), ("Description", "description"),
     ] {
         let values = said(name);
         if !values.is_empty() {
@@ -53,9 +46,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     for reference in opf.child("spine").into_iter().flat_map(Element::elements) {
         let item = reference.attribute("idref").and_then(|id| items.get(id));
         let Some(href) = item.and_then(|item| item.attribute("href")) else { continue };
-        if item.is_some_and(|item| {
-            item.attribute("properties").is_some_and(|it| it.split(' ').any(|it| it == "nav"))
-        }) {
+        if item.is_some_and(|item| item.attribute("properties").is_some_and(|it| it.split(' ').any(|it| it == "nav"))) {
             continue;
         }
         let Some(bytes) = package.bytes(&resolved(folder, &unescaped(href)))? else { continue };

@@ -109,10 +109,7 @@ fn gather<'a>(tree: &'a Element, found: &mut Vec<&'a Element>) {
 }
 
 fn place(shape: &Element) -> (i64, i64) {
-    let frame = ["spPr", "grpSpPr"]
-        .iter()
-        .find_map(|name| shape.path(&[*name, "xfrm"]))
-        .or_else(|| shape.child("xfrm"));
+    let frame = ["spPr", "grpSpPr"].iter().find_map(|name| shape.path(&[*name, "xfrm"])).or_else(|| shape.child("xfrm"));
     let offset = frame.and_then(|frame| frame.child("off"));
     let number = |name: &str| offset.and_then(|offset| offset.attribute(name)?.parse().ok()).unwrap_or(0);
     (number("y"), number("x"))
@@ -133,8 +130,7 @@ fn paragraphs(body: Option<&Element>) -> String {
         }
         let properties = paragraph.child("pPr");
         let level: usize = properties.and_then(|it| it.attribute("lvl")?.parse().ok()).unwrap_or(0);
-        let bullet =
-            properties.is_some_and(|it| it.child("buChar").is_some() || it.child("buAutoNum").is_some());
+        let bullet = properties.is_some_and(|it| it.child("buChar").is_some() || it.child("buAutoNum").is_some());
         if level > 0 || bullet {
             out.push_str(&format!("{}- {}\n", "  ".repeat(level.min(8)), markdown::line(&text)));
         } else {
@@ -193,9 +189,5 @@ fn chart_of(chart: &Element) -> String {
     let mut texts = Vec::new();
     titles.first().into_iter().for_each(|title| title.all("t", &mut texts));
     let title: String = texts.iter().map(|text| text.text()).collect();
-    format!(
-        "{}{}\n",
-        markdown::heading(3, &format!("Chart: {title}").replace("Chart: \n", "Chart")),
-        markdown::table(&rows)
-    )
+    format!("{}{}\n", markdown::heading(3, &format!("Chart: {title}").replace("Chart: \n", "Chart")), markdown::table(&rows))
 }

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 /// Targets by id: paths in the package, or addresses elsewhere.
 pub(super) fn of(package: &Package<'_>, part: &str) -> Result<HashMap<String, String>, Refusal> {
     let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
-    let Some(relations) = package.xml(&format!("{folder}/_rels/{name}.rels"))? else {
-        return Ok(HashMap::new());
-    };
+    let Some(relations) = package.xml(&format!("{folder}/_rels/{name}.rels"))? else { return Ok(HashMap::new()) };
     let one = |relation: &crate::tree::Element| {
         let (id, target) = (relation.attribute("Id")?, relation.attribute("Target")?);
         let elsewhere = relation.attribute("TargetMode") == Some("External");
