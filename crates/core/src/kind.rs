@@ -258,11 +258,13 @@ fn by_media_type(media_type: &str) -> Option<Kind> {
         "audio/flac" | "audio/x-flac" => Kind::Audio(Audio::Flac),
         "audio/mp4" | "audio/m4a" | "audio/x-m4a" => Kind::Audio(Audio::Mp4),
         "audio/webm" => Kind::Audio(Audio::Webm),
-        "text/x-python" | "application/x-python" => Kind::Code("python"),
-        "text/x-rust" => Kind::Code("rust"),
+        "application/x-python" => Kind::Code("python"),
         "text/javascript" | "application/javascript" => Kind::Code("javascript"),
         "application/typescript" | "text/typescript" => Kind::Code("typescript"),
         "text/xml" | "application/xml" | "application/rss+xml" | "application/atom+xml" => Kind::Xml,
+        other if let Some(language) = other.strip_prefix("text/x-").and_then(Language::from_name) => {
+            Kind::Code(language.name())
+        }
         other if other.ends_with("+xml") => Kind::Xml,
         other if other.ends_with("+json") => Kind::Json,
         _ => return None,

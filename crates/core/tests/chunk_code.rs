@@ -1,6 +1,7 @@
 //! Where source code is cut, and what its chunks are called, by example.
 
-#![allow(clippy::unwrap_used)]
+// The sources are written alike, with hashes whether they need them or not.
+#![allow(clippy::unwrap_used, clippy::needless_raw_string_hashes, clippy::format_push_string)]
 
 use ragflare_core::chunk::{ChunkSettings, Chunker, Format, Language};
 
