@@ -80,7 +80,7 @@ fn write(out: &mut String, element: &Element, depth: usize) {
     let attributes: Vec<String> = element
         .attributes
         .iter()
-        .filter(|(name, value)| !value.trim().is_empty() && !name.starts_with("xmlns"))
+        .filter(|(name, value)| !value.trim().is_empty() && !name.as_str().starts_with("xmlns"))
         .map(|(name, value)| format!("{name} {}", markdown::line(value)))
         .collect();
     let note = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };

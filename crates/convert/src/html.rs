@@ -15,6 +15,8 @@ const NEVER: [&str; 9] =
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
     [aria-hidden=true], [hidden], form";
 
+/// Bytes of a page in which its main content is looked for.
+const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
 /// Elements within elements of a page that a tree is made of: it is walked by recursion.
 const DEEPEST: usize = 200;
 /// The same before there is a tree, told by tags alone: pages forget to end some.
@@ -29,7 +31,9 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
-    let main = main_content(&page.html()).filter(|main| main.len() * 100 >= whole.len() * SHARE);
+    // What is as long as several books is no article, and to look for one takes several times as much room.
+    let main = (text.len() <= LONGEST_ARTICLE).then(|| main_content(&page.html())).flatten();
+    let main = main.filter(|main| main.len() * 100 >= whole.len() * SHARE);
     let title = Some(title).filter(|title| !title.is_empty());
     Converted { title, ..Converted::text(main.unwrap_or(whole)) }
 }

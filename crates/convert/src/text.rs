@@ -3,6 +3,7 @@
 use crate::Refusal;
 use chardetng::EncodingDetector;
 use encoding_rs::{Encoding, UTF_8};
+use std::borrow::Cow;
 
 /// Bytes that are looked at to guess an encoding.
 const LOOKED_AT: usize = 256 * 1024;
@@ -19,6 +20,17 @@ pub fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Refusal> {
     }
     let text = decoded(bytes, charset);
     Ok(if text.contains('\0') { text.replace('\0', " ") } else { text })
+}
+
+/// [`decode`] of bytes that are given away: those that are UTF-8 are not copied.
+pub(crate) fn decode_owned(bytes: Cow<'_, [u8]>, charset: Option<&str>) -> Result<String, Refusal> {
+    let is_plain = memchr::memchr2(0, 0x1B, &bytes).is_none() && Encoding::for_bom(&bytes).is_none();
+    match bytes {
+        Cow::Owned(bytes) if is_plain && is_text(&bytes) => {
+            String::from_utf8(bytes).or_else(|error| decode(error.as_bytes(), charset))
+        }
+        bytes => decode(&bytes, charset),
+    }
 }
 
 fn decoded(bytes: &[u8], charset: Option<&str>) -> String {

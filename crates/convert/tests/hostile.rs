@@ -380,6 +380,54 @@ fn pages_of_a_pdf_are_told() {
 }
 
 #[test]
+fn slides_and_remarks_are_told() {
+    let relations = |targets: &[&str]| {
+        let one = |(at, target): (usize, &&str)| format!("<Relationship Id='r{at}' Target='{target}'/>");
+        format!("<Relationships>{}</Relationships>", targets.iter().enumerate().map(one).collect::<String>())
+    };
+    let slide = |title: &str| {
+        format!(
+            "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:nvSpPr><p:nvPr><p:ph type='title'/></p:nvPr></p:nvSpPr>\
+             <p:txBody><a:p><a:r><a:t>{title}</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>"
+        )
+    };
+    let bytes = archive(&[
+        ("ppt/presentation.xml", b"<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/><p:sldId r:id='r1'/></p:sldIdLst></p:presentation>"),
+        ("ppt/_rels/presentation.xml.rels", relations(&["slides/slide1.xml", "slides/slide2.xml"]).as_bytes()),
+        ("ppt/slides/slide1.xml", slide("Plans").as_bytes()),
+        ("ppt/slides/slide2.xml", slide("Costs").as_bytes()),
+        ("ppt/slides/_rels/slide2.xml.rels", relations(&["../comments/comment1.xml"]).as_bytes()),
+        ("ppt/commentAuthors.xml", b"<p:cmAuthorLst xmlns:p='p'><p:cmAuthor id='0' name='Ada'/></p:cmAuthorLst>"),
+        ("ppt/comments/comment1.xml", b"<p:cmLst xmlns:p='p'><p:cm authorId='0'><p:text>Too dear</p:text></p:cm></p:cmLst>"),
+    ]);
+    let converted = read("a.pptx", bytes).unwrap();
+    assert_eq!(
+        converted.text,
+        "## Slide 1: Plans\n\n## Slide 2: Costs\n\n### Comments\n\n- Ada: Too dear\n\n"
+    );
+    let at = converted.text.find("Too dear").unwrap();
+    assert_eq!(converted.place(at).unwrap().page, Some(2));
+}
+
+#[test]
+fn charts_of_a_document_are_their_tables() {
+    let body = "<w:p><w:r><w:t>See</w:t></w:r><w:r><w:drawing><c:chart r:id='r0'/></w:drawing></w:r></w:p>";
+    let document =
+        format!("<w:document xmlns:w='w' xmlns:c='c' xmlns:r='r'><w:body>{body}</w:body></w:document>");
+    let series = "<c:ser><c:tx><c:pt><c:v>Sales</c:v></c:pt></c:tx><c:cat><c:pt><c:v>May</c:v></c:pt></c:cat><c:val><c:pt><c:v>7</c:v></c:pt></c:val></c:ser>";
+    let bytes = archive(&[
+        ("word/document.xml", document.as_bytes()),
+        (
+            "word/_rels/document.xml.rels",
+            b"<Relationships><Relationship Id='r0' Target='charts/chart1.xml'/></Relationships>",
+        ),
+        ("word/charts/chart1.xml", format!("<c:chartSpace xmlns:c='c'>{series}</c:chartSpace>").as_bytes()),
+    ]);
+    let text = read("a.docx", bytes).unwrap().text;
+    assert!(text.contains("| Category | Sales |\n| --- | --- |\n| May | 7 |"), "{text}");
+}
+
+#[test]
 fn streams_of_a_pdf_unfold_only_so_far() {
     let bomb = deflated(&vec![b' '; 64 << 20]);
     let one = |dictionary: &str, data: &[u8]| pages(&[stream(dictionary, data)]);

@@ -1,6 +1,6 @@
 //! Word: headings by their styles, lists by their numbering, tables, notes, text boxes, equations as they are read aloud.
 
-use super::relations;
+use super::{chart, relations};
 use crate::package::Package;
 use crate::tree::{Element, Node};
 use crate::{Converted, Limits, Refusal, markdown};
@@ -16,12 +16,15 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let Some(body) = document.child("body") else {
         return Err(Refusal::broken("Word document", "it has no body"));
     };
+    let links = relations::of(&package, MAIN)?;
     let mut writer = Writer {
         styles: styles(package.xml("word/styles.xml")?.as_ref()),
         lists: lists(package.xml("word/numbering.xml")?.as_ref()),
-        links: relations::of(&package, MAIN)?,
+        charts: charts(&package, &links)?,
+        links,
         counters: HashMap::new(),
         notes: Vec::new(),
+        shown: Vec::new(),
         out: String::new(),
     };
     writer.blocks(body, 0);
@@ -38,6 +41,20 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let title =
         core.and_then(|core| core.child("title").map(Element::text)).map(|title| markdown::line(&title));
     Ok(Converted { title: title.filter(|title| !title.is_empty()), ..Converted::text(writer.out) })
+}
+
+/// The tables of a document's charts.
+fn charts(
+    package: &Package<'_>,
+    links: &HashMap<String, String>,
+) -> Result<HashMap<String, String>, Refusal> {
+    let mut out = HashMap::new();
+    for (id, path) in links.iter().filter(|(_, path)| path.starts_with("word/charts/")) {
+        if let Some(chart) = package.xml(path)? {
+            out.insert(id.clone(), chart::table(&chart));
+        }
+    }
+    Ok(out)
 }
 
 /// What a paragraph style means.
@@ -115,6 +132,9 @@ struct Writer {
     styles: HashMap<String, Style>,
     lists: HashMap<u32, Vec<bool>>,
     links: HashMap<String, String>,
+    /// Tables of charts, by the relation that shows them, and those that come after this paragraph.
+    charts: HashMap<String, String>,
+    shown: Vec<String>,
     /// How far each level of each list has counted.
     counters: HashMap<(u32, usize), u32>,
     /// Ids of notes in the order in which they are referred to.
@@ -227,6 +247,11 @@ impl Writer {
             self.end_block();
             self.out.push_str(if style.is_quote { "> " } else { "" });
             self.out.push_str(text.trim());
+            self.end_block();
+        }
+        for chart in std::mem::take(&mut self.shown) {
+            self.end_block();
+            self.out.push_str(&chart);
             self.end_block();
         }
         for content in boxes {
@@ -356,6 +381,10 @@ impl Writer {
         // Of alternatives the first: the other one is the same for older programs.
         let drawing = drawing.child("Choice").unwrap_or(drawing);
         drawing.all("txbxContent", boxes);
+        let mut charts = Vec::new();
+        drawing.all("chart", &mut charts);
+        let known = charts.iter().filter_map(|chart| self.charts.get(chart.attribute("id")?));
+        self.shown.extend(known.cloned());
         let mut about = Vec::new();
         drawing.all("docPr", &mut about);
         let said =

@@ -125,7 +125,11 @@ fn joined(lines: &[Line], always: bool) -> String {
         }
         out.push_str(&text);
         let is_full = line.end_x - line.x >= (right - left) * 0.8;
-        wrapped = is_full && text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum::<usize>() >= WRAPPED;
+        // A table of contents has full lines, and each is one of its own.
+        let is_entry = text.contains("....") || text.contains(". . .");
+        wrapped = is_full
+            && !is_entry
+            && text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum::<usize>() >= WRAPPED;
     }
     out
 }
