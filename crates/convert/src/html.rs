@@ -27,7 +27,7 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
     let Some(page) = tree(text, limits, false) else {
         return Converted::text(plain::text(text));
     };
-    clean_links(&page);
+    clean(&page);
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
@@ -49,8 +49,15 @@ fn main_content(text: &str) -> Option<String> {
     Some(markdown::tidy(&article.text_content)).filter(|text| !text.is_empty())
 }
 
-/// Pictures that stand in the page itself say nothing, and a search engine's links lead where their parameter says.
-fn clean_links(page: &Document) {
+/// Cells keep their words apart, pictures that stand in the page itself say nothing, and a search engine's links lead where their parameter says.
+fn clean(page: &Document) {
+    // Lines in a cell would be one word: a Markdown cell has one line.
+    for end in page.select("td br, th br, td p, th p, td div, th div, td li, th li").iter() {
+        end.after_html(" ");
+    }
+    for cell in page.select("td td, td th, th td").iter() {
+        cell.append_html(" ");
+    }
     for picture in page.select("img[src^='data:']").iter() {
         picture.remove_attr("src");
     }
@@ -89,8 +96,13 @@ fn redirected(href: &str) -> Option<String> {
 /// A piece of HTML, all of it.
 pub(crate) fn fragment(text: &str, limits: &Limits) -> String {
     let Some(piece) = tree(text, limits, true) else { return plain::text(text) };
-    clean_links(&piece);
+    clean(&piece);
     markdown::tidy(&piece.md(Some(&NEVER)))
+}
+
+/// A page or an XML document without its tags, a line for each block.
+pub(crate) fn words(text: &str) -> String {
+    plain::text(text)
 }
 
 /// A page's tree, unless it has too many elements or too deep ones. It takes much more room than its text, and the search for the

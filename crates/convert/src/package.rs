@@ -69,6 +69,14 @@ impl<'a> Package<'a> {
         tree::parse(&text::decode_owned(bytes.into(), None)?, self.kind, &self.limits).map(Some)
     }
 
+    /// A part that must be there, as text.
+    pub(crate) fn text(&self, name: &str) -> Result<String, Refusal> {
+        let bytes = self
+            .bytes(name)?
+            .ok_or_else(|| Refusal::broken(self.kind, format!("it has no part `{name}`")))?;
+        text::decode_owned(bytes.into(), None)
+    }
+
     /// A part that must be there.
     pub(crate) fn required(&self, name: &str) -> Result<Element, Refusal> {
         self.xml(name)?.ok_or_else(|| Refusal::broken(self.kind, format!("it has no part `{name}`")))

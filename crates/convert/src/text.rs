@@ -8,6 +8,12 @@ use std::borrow::Cow;
 /// Bytes that are looked at to guess an encoding.
 const LOOKED_AT: usize = 256 * 1024;
 
+/// IBM's code page 855 from 0x80 on, which the Encoding Standard leaves out.
+const IBM855: &str = "ђЂѓЃёЁєЄѕЅіІїЇјЈљЉњЊћЋќЌўЎџЏюЮъЪ\
+    аАбБцЦдДеЕфФгГ«»░▒▓│┤хХиИ╣║╗╝йЙ┐\
+    └┴┬├─┼кК╚╔╩╦╠═╬¤лЛмМнНоОп┘┌█▄Пя▀\
+    ЯрРсСтТуУжЖвВьЬ№\u{ad}ыЫзЗшШэЭщЩчЧ§■\u{a0}";
+
 /// Text in whatever encoding: by its byte order mark, as UTF-8 if it is that, as UTF-16 or UTF-32 by where its zeros are, by
 /// what it was declared to be (`charset`, as of a `Content-Type`) or declares itself (XML, HTML) where the bytes fit that, else
 /// by what is likeliest. NULs become blanks; a byte order mark goes.
@@ -51,13 +57,10 @@ fn decoded(bytes: &[u8], charset: Option<&str>) -> String {
     let named = charset.and_then(|name| Encoding::for_label(name.trim_matches(['"', '\'', ' ']).as_bytes()));
     let fits =
         |encoding: &&'static Encoding| *encoding != UTF_8 && !encoding.decode_without_bom_handling(bytes).1;
-    named
-        .filter(fits)
-        .or_else(|| declared(bytes).filter(fits))
-        .unwrap_or_else(|| guess(bytes))
-        .decode_without_bom_handling(bytes)
-        .0
-        .into_owned()
+    let known = named.filter(fits).or_else(|| declared(bytes).filter(fits));
+    let encoding = known.unwrap_or_else(|| guess(bytes));
+    let text = encoding.decode_without_bom_handling(bytes).0.into_owned();
+    if known.is_none() { cyrillic(bytes, encoding, text) } else { text }
 }
 
 /// Whether text says that it is ISO-2022-KR (RFC 1557), as it must before its first Korean letter.
@@ -92,6 +95,74 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
     let mut detector = EncodingDetector::new();
     detector.feed(&bytes[..bytes.len().min(LOOKED_AT)], bytes.len() <= LOOKED_AT);
     detector.guess(None, true)
+}
+
+/// Encodings whose letters would be Russian ones, too.
+const MAC_LIKE: [&Encoding; 7] = [
+    encoding_rs::ISO_8859_6,
+    encoding_rs::ISO_8859_7,
+    encoding_rs::ISO_8859_8,
+    encoding_rs::WINDOWS_1253,
+    encoding_rs::WINDOWS_1255,
+    encoding_rs::WINDOWS_1256,
+    encoding_rs::WINDOWS_874,
+];
+
+/// Russian of old machines, which looks to the guesser like Russian of others: whichever reads best.
+fn cyrillic(bytes: &[u8], guessed: &'static Encoding, text: String) -> String {
+    let upper: Vec<char> = IBM855.chars().collect();
+    let letter =
+        |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { upper[usize::from(*byte) - 0x80] };
+    let ibm = |bytes: &[u8]| -> String { bytes.iter().map(letter).collect() };
+    let mac = |bytes: &[u8]| encoding_rs::X_MAC_CYRILLIC.decode_without_bom_handling(bytes).0.into_owned();
+    let sample = &bytes[..bytes.len().min(64 * 1024)];
+    let others = [
+        encoding_rs::WINDOWS_1251,
+        encoding_rs::KOI8_R,
+        encoding_rs::IBM866,
+        encoding_rs::ISO_8859_5,
+        encoding_rs::KOI8_U,
+    ];
+    let as_ibm = russian(&ibm(sample));
+    if !others.contains(&guessed) {
+        // Another script is right unless this is good Russian, and most letters are of it.
+        let high = sample.iter().filter(|byte| !byte.is_ascii()).count() as i64;
+        let low = sample.iter().filter(|byte| byte.is_ascii_alphabetic()).count() as i64;
+        let good = high * 6 / 5;
+        // Small letters of the Mac stand where those of Greek and Hebrew do.
+        let as_mac = if MAC_LIKE.contains(&guessed) { 0 } else { russian(&mac(sample)) };
+        return match () {
+            () if high <= low || as_ibm.max(as_mac) <= good => text,
+            () if as_ibm > as_mac => ibm(bytes),
+            () => mac(bytes),
+        };
+    }
+    // Cyrillic that was guessed is right unless another is clearly better.
+    let guessed = russian(&guessed.decode_without_bom_handling(sample).0);
+    let needed = guessed.max(0) + guessed.abs() / 20;
+    match russian(&mac(sample)) {
+        as_mac if as_ibm > as_mac.max(needed) => ibm(bytes),
+        as_mac if as_mac > needed => mac(bytes),
+        _ => text,
+    }
+}
+
+/// How much text looks like words of Cyrillic letters: frequent small ones count for it, capitals within words and signs against.
+fn russian(text: &str) -> i64 {
+    let mut before = ' ';
+    let mut score = 0;
+    for c in text.chars() {
+        score += match c {
+            '\0'..='\x7f' => 0,
+            c if "аеионтсрвлкмдпуяыз".contains(c) => 2,
+            'а'..='я' | 'ё' => 1,
+            'А'..='Я' if !before.is_lowercase() => 1,
+            'А'..='Я' => -4,
+            _ => -2,
+        };
+        before = c;
+    }
+    score
 }
 
 /// Whether ASCII bytes stand for other letters by escapes (ISO-2022).
@@ -182,6 +253,28 @@ mod tests {
         let japanese = "これは日本語の文書です。文字コードを調べます。".repeat(4);
         for encoding in [encoding_rs::SHIFT_JIS, encoding_rs::EUC_JP, encoding_rs::ISO_2022_JP] {
             assert_eq!(decode(&encoding.encode(&japanese).0, None).unwrap(), japanese, "{}", encoding.name());
+        }
+    }
+
+    #[test]
+    fn russian_of_old_machines_is_read() {
+        let plain = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. \
+                     Всё смешалось в доме Облонских. Жена узнала, что муж был в связи с бывшею в их доме француженкою.";
+        let upper: Vec<char> = IBM855.chars().collect();
+        assert_eq!(upper.len(), 128);
+        let ibm = plain
+            .chars()
+            .map(|c| upper.iter().position(|known| *known == c).map_or(c as u8, |at| at as u8 + 0x80));
+        assert_eq!(decode(&ibm.collect::<Vec<u8>>(), None).unwrap(), plain);
+        // No encoder for the other: its letters are those of its decoder.
+        let letter =
+            |byte: u8| encoding_rs::X_MAC_CYRILLIC.decode_without_bom_handling(&[byte]).0.into_owned();
+        let mac = plain.chars().map(|c| (0..=255).find(|byte| letter(*byte) == c.to_string()).unwrap());
+        assert_eq!(decode(&mac.collect::<Vec<u8>>(), None).unwrap(), plain);
+        for encoding in
+            [encoding_rs::WINDOWS_1251, encoding_rs::KOI8_R, encoding_rs::IBM866, encoding_rs::ISO_8859_5]
+        {
+            assert_eq!(decode(&encoding.encode(plain).0, None).unwrap(), plain, "{}", encoding.name());
         }
     }
 

@@ -120,6 +120,18 @@ impl Element {
 
 /// Reads a document; the element returned is its root.
 pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<Element, Refusal> {
+    read(text, kind, limits, "", &mut |_| Ok(()))
+}
+
+/// Reads a document whose elements within elements of a name are given away one by one, and are not in what is returned: a long
+/// one's tree takes several times as much room as its text.
+pub(crate) fn read(
+    text: &str,
+    kind: &'static str,
+    limits: &Limits,
+    within: &str,
+    take: &mut dyn FnMut(Element) -> Result<(), Refusal>,
+) -> Result<Element, Refusal> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = false;
     reader.config_mut().allow_unmatched_ends = true;
@@ -141,8 +153,15 @@ pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<E
             }
             Event::Empty(start) => {
                 let element = element(&start, reader.decoder(), &mut names);
-                if let Some(parent) = open.last_mut() {
+                if open.last().is_some_and(|parent| parent.name == within && !within.is_empty()) {
+                    take(element)?;
+                } else if let Some(parent) = open.last_mut() {
                     parent.children.push(Node::Element(element));
+                }
+            }
+            Event::End(_) if open.len() > 2 && !within.is_empty() && open[open.len() - 2].name == within => {
+                if let Some(done) = open.pop() {
+                    take(done)?;
                 }
             }
             Event::End(_) => close(&mut open),
@@ -157,7 +176,11 @@ pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<E
         }
     }
     while open.len() > 1 {
-        close(&mut open);
+        if !within.is_empty() && open[open.len() - 2].name == within {
+            take(open.pop().unwrap_or_default())?;
+        } else {
+            close(&mut open);
+        }
     }
     let document = open.pop().unwrap_or_default();
     let root = document.children.into_iter().find_map(|child| match child {

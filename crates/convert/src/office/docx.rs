@@ -2,7 +2,7 @@
 
 use super::{chart, relations};
 use crate::package::Package;
-use crate::tree::{Element, Node};
+use crate::tree::{self, Element, Node};
 use crate::{Converted, Limits, Refusal, markdown};
 use std::collections::HashMap;
 
@@ -12,10 +12,6 @@ const DEEPEST: usize = 8;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "Word document", limits)?;
-    let document = package.required(MAIN)?;
-    let Some(body) = document.child("body") else {
-        return Err(Refusal::broken("Word document", "it has no body"));
-    };
     let links = relations::of(&package, MAIN)?;
     let mut writer = Writer {
         styles: styles(package.xml("word/styles.xml")?.as_ref()),
@@ -27,7 +23,19 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         shown: Vec::new(),
         out: String::new(),
     };
-    writer.blocks(body, 0);
+    // Block by block: a tree of a thousand pages would take all the memory there is.
+    let document = package.text(MAIN)?;
+    let rest = tree::read(&document, "Word document", limits, "body", &mut |block| {
+        writer.blocks(&Element { children: vec![Node::Element(block)], ..Element::default() }, 0);
+        if writer.out.len() > limits.text {
+            return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });
+        }
+        Ok(())
+    })?;
+    drop(document);
+    if rest.child("body").is_none() {
+        return Err(Refusal::broken("Word document", "it has no body"));
+    }
     writer.end_block();
     for (part, name) in [("word/footnotes.xml", "footnote"), ("word/endnotes.xml", "endnote")] {
         if let Some(notes) = package.xml(part)? {
