@@ -118,7 +118,7 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
         (Some(text), _) => match text.trim() {
             "" if name.is_none() => {}
             text => {
-                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))))
+                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))));
             }
         },
         (None, Value::Array(items)) => {

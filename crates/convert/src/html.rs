@@ -52,16 +52,16 @@ fn main_content(text: &str) -> Option<String> {
 /// Cells keep their words apart, pictures that stand in the page itself say nothing, and a search engine's links lead where their parameter says.
 fn clean(page: &Document) {
     // Lines in a cell would be one word: a Markdown cell has one line.
-    for end in page.select("td br, th br, td p, th p, td div, th div, td li, th li").iter() {
+    for end in &page.select("td br, th br, td p, th p, td div, th div, td li, th li") {
         end.after_html(" ");
     }
-    for cell in page.select("td td, td th, th td").iter() {
+    for cell in &page.select("td td, td th, th td") {
         cell.append_html(" ");
     }
-    for picture in page.select("img[src^='data:']").iter() {
+    for picture in &page.select("img[src^='data:']") {
         picture.remove_attr("src");
     }
-    for link in page.select("a[href*='/ck/a?']").iter() {
+    for link in &page.select("a[href*='/ck/a?']") {
         if let Some(target) = link.attr("href").and_then(|href| redirected(&href)) {
             link.set_attr("href", &target);
         }

@@ -63,48 +63,13 @@ impl Kind {
 }
 
 const CODE: [(&str, &str); 42] = [
-    ("rs", "rust"),
-    ("py", "python"),
-    ("pyi", "python"),
-    ("js", "javascript"),
-    ("mjs", "javascript"),
-    ("cjs", "javascript"),
-    ("jsx", "jsx"),
-    ("ts", "typescript"),
-    ("tsx", "tsx"),
-    ("go", "go"),
-    ("java", "java"),
-    ("kt", "kotlin"),
-    ("c", "c"),
-    ("h", "c"),
-    ("cc", "cpp"),
-    ("cpp", "cpp"),
-    ("hpp", "cpp"),
-    ("cs", "csharp"),
-    ("rb", "ruby"),
-    ("php", "php"),
-    ("swift", "swift"),
-    ("scala", "scala"),
-    ("sh", "bash"),
-    ("bash", "bash"),
-    ("sql", "sql"),
-    ("lua", "lua"),
-    ("pl", "perl"),
-    ("r", "r"),
-    ("dart", "dart"),
-    ("ex", "elixir"),
-    ("exs", "elixir"),
-    ("erl", "erlang"),
-    ("hs", "haskell"),
-    ("ml", "ocaml"),
-    ("clj", "clojure"),
-    ("zig", "zig"),
-    ("toml", "toml"),
-    ("yaml", "yaml"),
-    ("yml", "yaml"),
-    ("css", "css"),
-    ("vue", "vue"),
-    ("svelte", "svelte"),
+    ("rs", "rust"), ("py", "python"), ("pyi", "python"), ("js", "javascript"), ("mjs", "javascript"),
+    ("cjs", "javascript"), ("jsx", "jsx"), ("ts", "typescript"), ("tsx", "tsx"), ("go", "go"), ("java", "java"),
+    ("kt", "kotlin"), ("c", "c"), ("h", "c"), ("cc", "cpp"), ("cpp", "cpp"), ("hpp", "cpp"), ("cs", "csharp"),
+    ("rb", "ruby"), ("php", "php"), ("swift", "swift"), ("scala", "scala"), ("sh", "bash"), ("bash", "bash"),
+    ("sql", "sql"), ("lua", "lua"), ("pl", "perl"), ("r", "r"), ("dart", "dart"), ("ex", "elixir"),
+    ("exs", "elixir"), ("erl", "erlang"), ("hs", "haskell"), ("ml", "ocaml"), ("clj", "clojure"), ("zig", "zig"),
+    ("toml", "toml"), ("yaml", "yaml"), ("yml", "yaml"), ("css", "css"), ("vue", "vue"), ("svelte", "svelte"),
 ];
 
 fn by_extension(name: &str) -> Option<Kind> {
@@ -146,10 +111,9 @@ fn by_media_type(media_type: &str) -> Option<Kind> {
         "text/html" | "application/xhtml+xml" => Kind::Html,
         "text/csv" | "text/tab-separated-values" => Kind::Csv,
         "application/json" | "application/ld+json" | "application/geo+json" => Kind::Json,
-        "application/jsonl"
-        | "application/x-ndjson"
-        | "application/x-jsonlines"
-        | "application/jsonlines" => Kind::JsonLines,
+        "application/jsonl" | "application/x-ndjson" | "application/x-jsonlines" | "application/jsonlines" => {
+            Kind::JsonLines
+        }
         "application/x-ipynb+json" => Kind::Notebook,
         "text/vtt" | "application/x-subrip" | "text/srt" => Kind::Subtitles,
         "message/rfc822" => Kind::Mail,
@@ -221,9 +185,7 @@ pub fn detect(media_type: Option<&str>, name: &str, bytes: &[u8]) -> Result<Kind
     }
     // Some declare JSON for what is a notebook, and XML for what is a feed or a page: the name knows more.
     let kind = match (declared, named) {
-        (Some(Kind::Json), Some(Kind::Notebook | Kind::JsonLines)) | (Some(Kind::Xml), Some(Kind::Html)) => {
-            named
-        }
+        (Some(Kind::Json), Some(Kind::Notebook | Kind::JsonLines)) | (Some(Kind::Xml), Some(Kind::Html)) => named,
         (None, named) => named,
         (declared, _) => declared,
     };
@@ -275,15 +237,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said() {
-        let code =
-            |media_type, name, bytes: &[u8]| detect(media_type, name, bytes).map_err(|error| error.code());
+        let code = |media_type, name, bytes: &[u8]| detect(media_type, name, bytes).map_err(|error| error.code());
         assert_eq!(code(None, "a.pdf", b"not one"), Err("unreadable"));
         assert_eq!(code(None, "a.txt", b" \n\t "), Err("no_text"));
         assert_eq!(code(None, "a.png", b"\x89PNG\r\n"), Err("unsupported_type"));
-        assert_eq!(
-            code(Some("application/octet-stream"), "random.bin", &[0, 159, 146, 150, 3, 0, 1]),
-            Err("unsupported_type")
-        );
+        assert_eq!(code(Some("application/octet-stream"), "random.bin", &[0, 159, 146, 150, 3, 0, 1]), Err("unsupported_type"));
         assert_eq!(code(None, "a.rtf", b"{\\rtf1"), Err("unsupported_type"));
     }
 }

@@ -287,7 +287,7 @@ mod tests {
             match euc.as_slice() {
                 [one] => mail.push(*one),
                 two => {
-                    mail.extend([0x0E].into_iter().chain(two.iter().map(|byte| byte & 0x7F)).chain([0x0F]))
+                    mail.extend([0x0E].into_iter().chain(two.iter().map(|byte| byte & 0x7F)).chain([0x0F]));
                 }
             }
         }

@@ -16,8 +16,8 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let slides = presentation.child("sldIdLst");
     for (at, slide) in slides.into_iter().flat_map(Element::elements).enumerate() {
         // Two attributes are called `id`: the slide's number, and with a prefix that of the relation.
-        let ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
-        let Some(path) = ids.filter_map(|id| targets.get(id)).next() else { continue };
+        let mut ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
+        let Some(path) = ids.find_map(|id| targets.get(id)) else { continue };
         let Some(root) = package.xml(path)? else { continue };
         places.push(Place { at: out.len(), page: u32::try_from(at + 1).ok(), row: None });
         out.push_str(&one(&package, path, &root, at + 1)?);

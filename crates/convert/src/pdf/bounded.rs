@@ -40,16 +40,12 @@ impl<'a> Bounded<'a> {
 
     /// Takes what a stream unfolds to from what is left.
     fn pay(&self, stream: &Stream) -> Result<()> {
-        match unfolded(self.document, stream, self.left.get()) {
-            Some(bytes) => {
-                self.left.set(self.left.get() - bytes);
-                Ok(())
-            }
-            None => {
-                self.exceeded.set(true);
-                Err(Error::Decode("the stream unfolds to too much".into()))
-            }
-        }
+        let Some(bytes) = unfolded(self.document, stream, self.left.get()) else {
+            self.exceeded.set(true);
+            return Err(Error::Decode("the stream unfolds to too much".into()));
+        };
+        self.left.set(self.left.get() - bytes);
+        Ok(())
     }
 }
 

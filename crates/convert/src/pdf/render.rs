@@ -35,9 +35,10 @@ impl Writer {
             let text = match block {
                 Block::Heading { level, lines, .. } => {
                     let text = joined(lines, true);
-                    match text.chars().count() > LONGEST_HEADING {
-                        true => text,
-                        false => markdown::heading(usize::from(*level), &text),
+                    if text.chars().count() > LONGEST_HEADING {
+                        text
+                    } else {
+                        markdown::heading(usize::from(*level), &text)
                     }
                 }
                 Block::Paragraph { lines, role: Role::Body, .. } => joined(lines, false),

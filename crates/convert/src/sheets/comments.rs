@@ -19,7 +19,7 @@ pub(super) fn all(package: &Package<'_>) -> Result<String, Refusal> {
         }
     }
     let mut out = String::new();
-    for name in names.iter().filter(|name| name.starts_with(folder) && name.ends_with(".xml")) {
+    for name in names.iter().filter(|name| name.starts_with(folder)) {
         let Some(part) = package.xml(name)? else { continue };
         let authors: Vec<String> =
             part.child("authors").into_iter().flat_map(Element::elements).map(Element::text).collect();
