@@ -218,6 +218,18 @@ fn pages_of_a_pdf_are_told() {
 }
 
 #[test]
+fn an_index_that_is_wrong_is_not_believed() {
+    let mut bytes = small_pdf();
+    let table = memchr::memmem::rfind(&bytes, b"xref\n0 ").unwrap();
+    for at in (table..bytes.len()).filter(|at| at % 7 == 3) {
+        if bytes[at].is_ascii_digit() {
+            bytes[at] = b'0' + (bytes[at] - b'0' + 3) % 10;
+        }
+    }
+    assert!(read("a.pdf", bytes).unwrap().text.contains("# Heading 3"));
+}
+
+#[test]
 fn slides_and_remarks_are_told() {
     let relations = |targets: &[&str]| {
         let one = |(at, target): (usize, &&str)| format!("<Relationship Id='r{at}' Target='{target}'/>");
