@@ -131,7 +131,7 @@ fn all(folder: &Path, list: &str) -> ExitCode {
         wrong += row.otherwise + row.wrongly_accepted + row.crashed;
         count += row.files;
     }
-    println!("{count} files, {} not as listed", wrong);
+    println!("{count} files, {wrong} not as listed");
     ExitCode::from(u8::from(wrong > 0))
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
         }
     }
     // What an object takes is several times what a cell or an element does.
-    if values > limits.nodes / 2 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
+    if values > limits.nodes / 4 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
 }
 
 fn told(value: &Value) -> Converted {
@@ -92,13 +92,22 @@ fn table(value: &Value) -> Option<String> {
     if filled * 2 < names.len() * items.len() {
         return None;
     }
-    let mut rows = vec![names.iter().map(ToString::to_string).collect()];
+    // Columns that no object has anything in are no columns.
+    let shown = |item: &Value, name: &str| item.get(name).map_or(Some(String::new()), plain);
+    let mut used = vec![false; names.len()];
     for item in items {
-        let row: Option<Vec<String>> =
-            names.iter().map(|name| item.get(name.as_str()).map_or(Some(String::new()), plain)).collect();
-        rows.push(row?);
+        for (used, name) in used.iter_mut().zip(&names) {
+            *used |= !shown(item, name)?.trim().is_empty();
+        }
     }
-    Some(markdown::table(&rows))
+    let used = (0..names.len()).filter(|column| used[*column]).collect();
+    let mut table = markdown::Table::new(used);
+    table.row(|column| names[column].as_str());
+    for item in items {
+        let row: Vec<String> = names.iter().map(|name| shown(item, name)).collect::<Option<_>>()?;
+        table.row(|column| &row[column]);
+    }
+    Some(table.out)
 }
 
 /// As a list of names and values, nested as the value is.
@@ -109,7 +118,7 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
         (Some(text), _) => match text.trim() {
             "" if name.is_none() => {}
             text => {
-                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))))
+                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))));
             }
         },
         (None, Value::Array(items)) => {

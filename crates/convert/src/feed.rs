@@ -5,7 +5,9 @@ use crate::{Converted, Limits, Refusal, html, markdown};
 
 /// A feed, a page, or any other document.
 pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    let root = match tree::parse(text, "XML", limits) {
+    // Of what is left of the room, the half: a tree is larger here than that of a document, whose blocks are read one by one.
+    let root = match tree::parse(text, "XML", &Limits { nodes: limits.nodes / 2, ..*limits }) {
+        Err(Refusal::TooLarge { what: "elements", .. }) => return Ok(Converted::text(html::words(text))),
         // Much that is called XML is not well-formed: read as a browser would.
         Err(Refusal::Broken { .. }) if text.contains('<') => return Ok(html::convert(text, limits)),
         root => root?,
@@ -80,7 +82,7 @@ fn write(out: &mut String, element: &Element, depth: usize) {
     let attributes: Vec<String> = element
         .attributes
         .iter()
-        .filter(|(name, value)| !value.trim().is_empty() && !name.starts_with("xmlns"))
+        .filter(|(name, value)| !value.trim().is_empty() && !name.as_str().starts_with("xmlns"))
         .map(|(name, value)| format!("{name} {}", markdown::line(value)))
         .collect();
     let note = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };

@@ -15,6 +15,8 @@ const NEVER: [&str; 9] =
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
     [aria-hidden=true], [hidden], form";
 
+/// Bytes of a page in which its main content is looked for.
+const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
 /// Elements within elements of a page that a tree is made of: it is walked by recursion.
 const DEEPEST: usize = 200;
 /// The same before there is a tree, told by tags alone: pages forget to end some.
@@ -25,11 +27,13 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
     let Some(page) = tree(text, limits, false) else {
         return Converted::text(plain::text(text));
     };
-    clean_links(&page);
+    clean(&page);
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
-    let main = main_content(&page.html()).filter(|main| main.len() * 100 >= whole.len() * SHARE);
+    // What is as long as several books is no article, and to look for one takes several times as much room.
+    let main = (text.len() <= LONGEST_ARTICLE).then(|| main_content(&page.html())).flatten();
+    let main = main.filter(|main| main.len() * 100 >= whole.len() * SHARE);
     let title = Some(title).filter(|title| !title.is_empty());
     Converted { title, ..Converted::text(main.unwrap_or(whole)) }
 }
@@ -45,12 +49,19 @@ fn main_content(text: &str) -> Option<String> {
     Some(markdown::tidy(&article.text_content)).filter(|text| !text.is_empty())
 }
 
-/// Pictures that stand in the page itself say nothing, and a search engine's links lead where their parameter says.
-fn clean_links(page: &Document) {
-    for picture in page.select("img[src^='data:']").iter() {
+/// Cells keep their words apart, pictures that stand in the page itself say nothing, and a search engine's links lead where their parameter says.
+fn clean(page: &Document) {
+    // Lines in a cell would be one word: a Markdown cell has one line.
+    for end in &page.select("td br, th br, td p, th p, td div, th div, td li, th li") {
+        end.after_html(" ");
+    }
+    for cell in &page.select("td td, td th, th td") {
+        cell.append_html(" ");
+    }
+    for picture in &page.select("img[src^='data:']") {
         picture.remove_attr("src");
     }
-    for link in page.select("a[href*='/ck/a?']").iter() {
+    for link in &page.select("a[href*='/ck/a?']") {
         if let Some(target) = link.attr("href").and_then(|href| redirected(&href)) {
             link.set_attr("href", &target);
         }
@@ -85,8 +96,13 @@ fn redirected(href: &str) -> Option<String> {
 /// A piece of HTML, all of it.
 pub(crate) fn fragment(text: &str, limits: &Limits) -> String {
     let Some(piece) = tree(text, limits, true) else { return plain::text(text) };
-    clean_links(&piece);
+    clean(&piece);
     markdown::tidy(&piece.md(Some(&NEVER)))
+}
+
+/// A page or an XML document without its tags, a line for each block.
+pub(crate) fn words(text: &str) -> String {
+    plain::text(text)
 }
 
 /// A page's tree, unless it has too many elements or too deep ones. It takes much more room than its text, and the search for the

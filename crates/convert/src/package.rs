@@ -66,7 +66,15 @@ impl<'a> Package<'a> {
     /// A part as a tree of XML.
     pub(crate) fn xml(&self, name: &str) -> Result<Option<Element>, Refusal> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        tree::parse(&text::decode(&bytes, None)?, self.kind, &self.limits).map(Some)
+        tree::parse(&text::decode_owned(bytes.into(), None)?, self.kind, &self.limits).map(Some)
+    }
+
+    /// A part that must be there, as text.
+    pub(crate) fn text(&self, name: &str) -> Result<String, Refusal> {
+        let bytes = self
+            .bytes(name)?
+            .ok_or_else(|| Refusal::broken(self.kind, format!("it has no part `{name}`")))?;
+        text::decode_owned(bytes.into(), None)
     }
 
     /// A part that must be there.

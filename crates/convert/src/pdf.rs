@@ -38,6 +38,27 @@ pub(crate) fn convert(bytes: Cow<'_, [u8]>, limits: &Limits) -> Result<Converted
         Err(error) => return Err(Refusal::broken("PDF", error)),
         Ok(document) => document,
     };
+    match read(&document, limits) {
+        // What says where its objects stand may be all that is damaged.
+        Err(refusal @ Refusal::Broken { .. }) => {
+            let bytes = document.bytes().to_vec();
+            drop(document);
+            unindexed(bytes, limits).map_err(|_| refusal)
+        }
+        result => result,
+    }
+}
+
+/// A file whose index is not believed: its objects are looked for.
+fn unindexed(mut bytes: Vec<u8>, limits: &Limits) -> Result<Converted, Refusal> {
+    for name in [&b"startxref"[..], b"trailer"] {
+        let places: Vec<usize> = memchr::memmem::find_iter(&bytes, name).collect();
+        for at in places {
+            bytes[at..at + name.len()].fill(b'x');
+        }
+    }
+    bounded::checked(&bytes, limits)?;
+    let document = Document::load(bytes).map_err(|error| Refusal::broken("PDF", error))?;
     read(&document, limits)
 }
 

@@ -1,6 +1,7 @@
 //! Workbooks: each sheet a heading and a table. Cells are taken one by one, so that two cells at the far corners of a sheet are
 //! two cells, and not the seventeen thousand million between them.
 
+mod comments;
 mod ods;
 
 use crate::package::Package;
@@ -35,6 +36,11 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     } else {
         bounded_xls(bytes, limits)?;
     }
+    let comments = if bytes.starts_with(b"PK") {
+        comments::all(&Package::open(bytes, "workbook", limits)?)?
+    } else {
+        String::new()
+    };
     let mut workbook = open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(broken)?;
     for (at, name) in workbook.sheet_names().into_iter().enumerate() {
         let mut cells = Cells::new();
@@ -62,6 +68,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         }
         book.sheet(at + 1, &name, cells)?;
     }
+    book.out.push_str(&comments);
     Ok(book.converted())
 }
 

@@ -102,15 +102,12 @@ fn words(text: &str, out: &mut String) {
         push(before, out);
         let end = after.bytes().take(32).position(|byte| byte == b';');
         let letters = end.and_then(|end| letters(&after[..end]));
-        match (letters, end) {
-            (Some(letters), Some(end)) => {
-                push(&letters, out);
-                rest = &after[end + 1..];
-            }
-            _ => {
-                out.push('&');
-                rest = after;
-            }
+        if let (Some(letters), Some(end)) = (letters, end) {
+            push(&letters, out);
+            rest = &after[end + 1..];
+        } else {
+            out.push('&');
+            rest = after;
         }
     }
     push(rest, out);

@@ -41,15 +41,14 @@ impl<'a> Bounded<'a> {
     /// Takes what a stream unfolds to from what is left.
     fn pay(&self, stream: &Stream) -> Result<()> {
         match unfolded(self.document, stream, self.left.get()) {
-            Some(bytes) => {
-                self.left.set(self.left.get() - bytes);
-                Ok(())
-            }
-            None => {
+            Ok(bytes) => self.left.set(self.left.get() - bytes),
+            Err(Unread::TooMuch) => {
                 self.exceeded.set(true);
-                Err(Error::Decode("the stream unfolds to too much".into()))
+                return Err(Error::Decode("the stream unfolds to too much".into()));
             }
+            Err(Unread::NoText) => return Err(Error::Decode("no text stands in such streams".into())),
         }
+        Ok(())
     }
 }
 
@@ -64,8 +63,15 @@ impl ObjectSource for Bounded<'_> {
     }
 }
 
-/// Bytes that a stream unfolds to; `None` when it is more than allowed at any stage, or nothing that text stands in.
-fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> Option<u64> {
+/// Why a stream is not unfolded.
+enum Unread {
+    TooMuch,
+    /// It is a picture, or broken.
+    NoText,
+}
+
+/// Bytes that a stream unfolds to, if they are no more than allowed at any stage.
+fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> std::result::Result<u64, Unread> {
     let resolved = |object: Option<&Object>| object.and_then(|object| document.resolve(object).ok());
     let listed = |name: &str| match resolved(stream.dict.get(name)) {
         Some(Object::Array(items)) => {
@@ -83,19 +89,21 @@ fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> Option<u64> {
         let number =
             |key: &str, usual: i64| own.and_then(|own| resolved(own.get(key))?.as_int()).unwrap_or(usual);
         if number("Colors", 1).saturating_mul(number("Columns", 1)).saturating_mul(2) > LONGEST_ROW {
-            return None;
+            return Err(Unread::NoText);
         }
         length = match name.as_str() {
-            "FlateDecode" | "Fl" => inflated(&data, allowed)?,
-            "LZWDecode" | "LZW" => unpacked_lzw(&data, number("EarlyChange", 1) != 0, allowed)?,
+            "FlateDecode" | "Fl" => inflated(&data, allowed).ok_or(Unread::TooMuch)?,
+            "LZWDecode" | "LZW" => {
+                unpacked_lzw(&data, number("EarlyChange", 1) != 0, allowed).ok_or(Unread::TooMuch)?
+            }
             "RunLengthDecode" | "RL" => run_length(&data),
             "ASCIIHexDecode" | "AHx" | "ASCII85Decode" | "A85" => data.len() as u64 * 4,
             "Crypt" => data.len() as u64,
             // Pictures.
-            _ => return None,
+            _ => return Err(Unread::NoText),
         };
         if length > allowed {
-            return None;
+            return Err(Unread::TooMuch);
         }
         if at + 1 < filters.len() {
             let mut dict = Dict::new();
@@ -103,10 +111,13 @@ fn unfolded(document: &Document, stream: &Stream, allowed: u64) -> Option<u64> {
             if let Some(own) = settings.get(at) {
                 dict.insert(Name("DecodeParms".into()), own.clone());
             }
-            data = document.stream_data(&Stream { dict, data: data.into_owned() }).ok()?.into();
+            data = document
+                .stream_data(&Stream { dict, data: data.into_owned() })
+                .map_err(|_| Unread::NoText)?
+                .into();
         }
     }
-    (length <= allowed).then_some(length)
+    if length > allowed { Err(Unread::TooMuch) } else { Ok(length) }
 }
 
 /// Bytes that deflated ones stand for, by zlib; what is broken counts as far as it goes.
@@ -154,7 +165,7 @@ fn unpacked_lzw(data: &[u8], early: bool, allowed: u64) -> Option<u64> {
         let length = if code < 256 {
             1
         } else {
-            lengths.get(code - 258).copied().or(previous.map(|it: u64| it + 1))?
+            lengths.get(code - 258).copied().or(previous.map(|it: u64| it + 1)).unwrap_or(1)
         };
         if let Some(previous) = previous
             && lengths.len() < 4096 - 258
@@ -269,7 +280,11 @@ pub(super) fn objects(document: &Document, limits: &Limits) -> std::result::Resu
         if stream.dict.get_int("N").is_none_or(|count| count > MOST_OBJECTS) {
             return Err(Refusal::broken("PDF", "the numbers in it are out of all measure"));
         }
-        let bytes = unfolded(document, stream, limits.unpacked / 4).ok_or_else(too_large)?;
+        let bytes = match unfolded(document, stream, limits.unpacked / 4) {
+            Ok(bytes) => bytes,
+            Err(Unread::TooMuch) => return Err(too_large()),
+            Err(Unread::NoText) => 0,
+        };
         left = left.checked_sub(bytes).ok_or_else(too_large)?;
     }
     Ok(())

@@ -35,9 +35,10 @@ impl Writer {
             let text = match block {
                 Block::Heading { level, lines, .. } => {
                     let text = joined(lines, true);
-                    match text.chars().count() > LONGEST_HEADING {
-                        true => text,
-                        false => markdown::heading(usize::from(*level), &text),
+                    if text.chars().count() > LONGEST_HEADING {
+                        text
+                    } else {
+                        markdown::heading(usize::from(*level), &text)
                     }
                 }
                 Block::Paragraph { lines, role: Role::Body, .. } => joined(lines, false),
@@ -125,7 +126,11 @@ fn joined(lines: &[Line], always: bool) -> String {
         }
         out.push_str(&text);
         let is_full = line.end_x - line.x >= (right - left) * 0.8;
-        wrapped = is_full && text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum::<usize>() >= WRAPPED;
+        // A table of contents has full lines, and each is one of its own.
+        let is_entry = text.contains("....") || text.contains(". . .");
+        wrapped = is_full
+            && !is_entry
+            && text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum::<usize>() >= WRAPPED;
     }
     out
 }
