@@ -105,7 +105,7 @@ fn a_heading(world: &World) -> Result<()> {
         "Each person has eleven litres of drinking water a week",
     )?;
     ensure!(cited["document_id"] == "rules.docx", "{cited}");
-    ensure!(cited["headings"] == json!(["House rules", "Kitchen", "Water"]), "{cited}");
+    ensure!(cited["headings"] == json!(["Kitchen", "Water"]), "{cited}");
     Ok(())
 }
 
@@ -141,7 +141,7 @@ fn a_symbol(world: &World) -> Result<()> {
 fn a_slide(world: &World) -> Result<()> {
     let cited = world.citation("What do the prisms weigh?", "The prisms weigh thirty-one kilograms each")?;
     ensure!(cited["document_id"] == "lens.pptx" && cited["page"] == 3, "{cited}");
-    let slide = cited["headings"].as_array().and_then(|path| path.last()?.as_str()).unwrap_or_default();
+    let slide = cited["headings"][0].as_str().unwrap_or_default();
     ensure!(slide.contains("Order of work"), "{cited}");
     Ok(())
 }
