@@ -38,8 +38,8 @@ const KEYS: [&str; 8] = [
 const MAX_BYTES: u64 = 60;
 
 fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.fields = vec![Field { name: "year".into(), r#type: FieldType::Number }];
+    let fields = vec![Field { name: "year".into(), r#type: FieldType::Number }];
+    let mut settings = Settings { fields, ..Settings::default() };
     let source = json!({"name": "docs", "tenant": "me", "prefix": "docs/", "exclude": ["**/draft*"], "id_prefix": "b/"});
     let other = json!({"name": "all", "tenant": "you", "metadata": {"year": 7}});
     settings.ingest.sources =
@@ -49,7 +49,7 @@ fn settings() -> Settings {
 }
 
 fn media_type(declared: Option<&str>, key: &str) -> std::result::Result<String, Failure> {
-    if declared == Some("image/png") || key.ends_with(".png") {
+    if declared == Some("image/png") || key.contains(".png") {
         return Err(Failure {
             code: "unsupported_media_type".into(),
             message: "can't read `image/png`".into(),
@@ -141,7 +141,7 @@ fn history(world: &MemorySources, settings: &Settings, seed: u64, lossless: bool
     let too_much = "far too much ".repeat(6);
     let say = |what: String| {
         if aloud {
-            println!("{what}")
+            println!("{what}");
         }
     };
     for _ in 0..40 + random.below(120) {
@@ -245,7 +245,7 @@ fn history(world: &MemorySources, settings: &Settings, seed: u64, lossless: bool
             }
             10 if random.percent(10) => world.ports.clock.advance(STALE_AFTER),
             _ => {
-                for _ in 0..1 + random.below(12) {
+                for _ in 0..=random.below(12) {
                     if tasks.is_empty() {
                         break;
                     }
