@@ -2,6 +2,8 @@
 
 #[path = "formats/folder.rs"]
 mod folder;
+#[path = "formats/naughty.rs"]
+mod naughty;
 mod shared;
 
 use anyhow::{Context, Result, ensure};
@@ -48,17 +50,18 @@ impl World {
         Ok(Self { stack, admin, client, twin, turn: Mutex::default() })
     }
 
-    /// The first citation of an answer that says this, to this question.
+    /// What an answer that says this, to this question, rests on: of all sources that were sent, the one that supports it most.
     fn citation(&self, question: &str, answer: &str) -> Result<Value> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = format!("{answer} [S1] [S2] [S3] [S4] [S5] [S6] [S7] [S8].");
         self.twin
             .faults(&json!([{"match": {"service": "ai", "op": "chat"}, "action": {"answer": answer}}]))?;
-        let body = json!({"messages": [{"role": "user", "content": question}], "top_k": 1, "stream": false});
+        let body = json!({"messages": [{"role": "user", "content": question}], "top_k": 8, "stream": false});
         let reply = self.client.post("/v1/chat", &body)?.expect(200)?;
         self.twin.faults(&json!([]))?;
-        let citation = reply["citations"][0].clone();
-        ensure!(citation.is_object(), "nothing is cited: {reply}");
-        Ok(citation)
+        let supported = |citation: &&Value| (citation["supported"].as_f64().unwrap_or_default() * 1e6) as u64;
+        let best = reply["citations"].as_array().and_then(|all| all.iter().rev().max_by_key(supported));
+        best.cloned().with_context(|| format!("nothing is cited: {reply}"))
     }
 }
 
@@ -74,6 +77,9 @@ fn main() -> ExitCode {
         ("text and original of a converted document", texts_and_originals),
         ("text in any encoding", encodings),
         ("what can't be read fails with a reason", unreadable),
+        ("files that unfold, or nest without end", unfolding),
+        ("chunks of one's own", own_chunks),
+        ("strings that break software", naughty::strings_do_no_harm),
         ("a folder of files", folder::is_read),
     ];
     run(World::start, cases)
@@ -82,13 +88,13 @@ fn main() -> ExitCode {
 fn a_page(world: &World) -> Result<()> {
     let cited = world.citation(
         "When is the storm cone hoisted?",
-        "It is hoisted when the barometer falls by more than seven hectopascals between two readings [S1].",
+        "It is hoisted when the barometer falls by more than seven hectopascals between two readings",
     )?;
     ensure!(cited["document_id"] == "manual.pdf" && cited["page"] == 3, "{cited}");
     let sentence = cited["sentence"]["text"].as_str().unwrap_or_default();
     ensure!(sentence.contains("seven hectopascals"), "{cited}");
     // Chinese, in a font that PDF readers bring themselves.
-    let cited = world.citation("雾号多久鸣响一次？", "每九十秒鸣响一次 [S1]。")?;
+    let cited = world.citation("雾号多久鸣响一次？", "每九十秒鸣响一次")?;
     ensure!(cited["document_id"] == "manual.pdf" && cited["page"] == 4, "{cited}");
     Ok(())
 }
@@ -96,7 +102,7 @@ fn a_page(world: &World) -> Result<()> {
 fn a_heading(world: &World) -> Result<()> {
     let cited = world.citation(
         "How much drinking water does each person have?",
-        "Each person has eleven litres of drinking water a week [S1].",
+        "Each person has eleven litres of drinking water a week",
     )?;
     ensure!(cited["document_id"] == "rules.docx", "{cited}");
     ensure!(cited["headings"] == json!(["House rules", "Kitchen", "Water"]), "{cited}");
@@ -104,15 +110,14 @@ fn a_heading(world: &World) -> Result<()> {
 }
 
 fn a_row(world: &World) -> Result<()> {
-    let cited =
-        world.citation("Where are the signal flags kept?", "The signal flags are on shelf A5 [S1].")?;
+    let cited = world.citation("Where are the signal flags kept?", "The signal flags are on shelf A5")?;
     ensure!(cited["document_id"] == "stores.xlsx", "{cited}");
     ensure!(cited["headings"].as_array().is_some_and(|path| path.contains(&json!("Stores"))), "{cited}");
     // The header is row 1, the flags are the 21st item.
     ensure!(cited["row"] == 22, "{cited}");
     let cited = world.citation(
         "What did the hinge of the gallery door cost?",
-        "The hinge of the gallery door cost 200.5 [S1].",
+        "The hinge of the gallery door cost 200.5",
     )?;
     ensure!(cited["row"] == 4 && cited["page"] == 2, "{cited}");
     ensure!(cited["headings"].as_array().is_some_and(|path| path.contains(&json!("Repairs"))), "{cited}");
@@ -126,7 +131,7 @@ fn a_symbol(world: &World) -> Result<()> {
     ensure!(matches!(document["status"].as_str(), Some("searchable" | "indexed")), "{document}");
     let cited = world.citation(
         "Which function of conversion.rs says whether places are in order when it reads a map?",
-        "TextMap::read returns an error \"its places are not in order\" if map.places is not sorted by key [S1].",
+        "TextMap::read returns an error \"its places are not in order\" if map.places is not sorted by key",
     )?;
     ensure!(cited["document_id"] == "src/conversion.rs", "{cited}");
     ensure!(cited["headings"] == json!(["impl TextMap", "fn read"]), "{cited}");
@@ -134,8 +139,7 @@ fn a_symbol(world: &World) -> Result<()> {
 }
 
 fn a_slide(world: &World) -> Result<()> {
-    let cited =
-        world.citation("What do the prisms weigh?", "The prisms weigh thirty-one kilograms each [S1].")?;
+    let cited = world.citation("What do the prisms weigh?", "The prisms weigh thirty-one kilograms each")?;
     ensure!(cited["document_id"] == "lens.pptx" && cited["page"] == 3, "{cited}");
     let slide = cited["headings"].as_array().and_then(|path| path.last()?.as_str()).unwrap_or_default();
     ensure!(slide.contains("Order of work"), "{cited}");
@@ -145,7 +149,7 @@ fn a_slide(world: &World) -> Result<()> {
 fn a_book(world: &World) -> Result<()> {
     let cited = world.citation(
         "How long did the seal sleep on the landing?",
-        "A grey seal slept on the landing for eleven days [S1].",
+        "A grey seal slept on the landing for eleven days",
     )?;
     ensure!(cited["document_id"] == "log.epub", "{cited}");
     ensure!(cited["headings"].as_array().is_some_and(|path| path.contains(&json!("January"))), "{cited}");
@@ -216,7 +220,8 @@ fn encodings(world: &World) -> Result<()> {
         let document = client.wait(id)?;
         ensure!(matches!(document["status"].as_str(), Some("searchable" | "indexed")), "{document}");
         let shown = client.get(&format!("/v1/documents/{id}/text"))?.text();
-        ensure!(shown.ends_with(&text), "{id}: {}", &shown[shown.len().saturating_sub(200)..]);
+        let end: String = shown.chars().skip(shown.chars().count().saturating_sub(250)).collect();
+        ensure!(shown.ends_with(&text), "{id}: {end}");
     }
     let hits = client.search(&json!({"query": "Nebelhorn", "mode": "keyword", "top_k": 10}))?;
     let found: Vec<&str> = hits.iter().filter_map(|hit| hit["document_id"].as_str()).collect();
@@ -224,6 +229,90 @@ fn encodings(world: &World) -> Result<()> {
         ["latin.txt", "declared.txt", "wide.txt", "late.txt"].iter().all(|id| found.contains(id)),
         "{found:?}"
     );
+    Ok(())
+}
+
+/// Each is a few KB that a careless reader makes gigabytes of, or a stack overflow.
+fn unfolding(world: &World) -> Result<()> {
+    let client = world.admin.tenant("unfolding")?;
+    let mut entities = String::from("<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY e0 \"ha\">");
+    for level in 1..40 {
+        entities += &format!("<!ENTITY e{level} \"&e{0};&e{0};&e{0};\">", level - 1);
+    }
+    entities += "]><a>&e39;</a>";
+    let deep = |open: &str, close: &str| format!("{}lamp{}", open.repeat(100_000), close.repeat(100_000));
+    let files = [
+        ("entities.xml", entities),
+        ("deep.xml", deep("<a>", "</a>")),
+        ("deep.html", deep("<div>", "</div>")),
+        ("deep-list.html", deep("<ul><li>", "</li></ul>")),
+        ("deep.json", deep("[", "]").replace("lamp", "\"lamp\"")),
+        ("deep.md", deep("> ", "")),
+        ("deep.ipynb", format!("{{\"cells\": {}}}", deep("[", "]").replace("lamp", "1"))),
+        ("wide.csv", format!("{}\n", "lamp,".repeat(400_000))),
+        ("fields.csv", format!("a,b\n\"{}", "x\n".repeat(200_000))),
+        (
+            "boundary.eml",
+            format!(
+                "Content-Type: multipart/mixed; boundary=a\n\n{}",
+                "--a\nContent-Type: multipart/mixed; boundary=a\n\n".repeat(5000)
+            ),
+        ),
+        (
+            "page.pdf",
+            format!(
+                "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[2 0 R]/Count 99999999>>endobj\ntrailer<</Root 1 0 R>>"
+            ),
+        ),
+    ];
+    for (id, bytes) in &files {
+        let reply = client.put_as(id, "application/octet-stream", bytes.as_bytes())?;
+        ensure!(reply.status == 202, "{id}: {}", reply.text());
+    }
+    for (id, _) in &files {
+        let document = client.wait(id)?;
+        let code = document["error"]["code"].as_str().unwrap_or("none");
+        eprintln!("{id}: {} {code}", document["status"]);
+        ensure!(code != "conversion_failed", "{document}");
+    }
+    // And nothing else was harmed.
+    client.ingest("words.md", "The heron sleeps on one leg.")?;
+    let most =
+        world.stack.ledger()?.iter().filter_map(|line| line["spent"]["wasm_memory_bytes"].as_u64()).max();
+    ensure!(most.is_some_and(|bytes| bytes < 128 << 20), "{most:?} bytes of memory");
+    Ok(())
+}
+
+fn own_chunks(world: &World) -> Result<()> {
+    let client = world.admin.tenant("own")?;
+    let chunks = json!({"chunks": [
+        {"text": "The bell is rung twice.", "headings": ["Fog", "By day"], "page": 4},
+        {"text": "The bell is rung three times.", "headings": ["Fog", "By night"], "page": 5, "row": 7},
+    ]});
+    let kind = "application/vnd.ragflare.chunks+json";
+    client.put_as("own", kind, chunks.to_string().as_bytes())?.expect(202)?;
+    let document = client.wait("own")?;
+    ensure!(document["chunk_count"] == 2, "{document}");
+    let listed = client.get("/v1/documents/own/chunks")?.expect(200)?;
+    for (chunk, given) in
+        listed["chunks"].as_array().context("none")?.iter().zip(chunks["chunks"].as_array().context("none")?)
+    {
+        ensure!(chunk["text"] == given["text"] && chunk["headings"] == given["headings"], "{chunk}");
+        ensure!(chunk["page"] == given["page"], "{chunk}");
+    }
+    let hits = client.search(&json!({"query": "bell by night", "mode": "keyword", "top_k": 1}))?;
+    ensure!(hits[0]["page"] == 5 && hits[0]["rows"] == json!({"first": 7, "last": 7}), "{hits:?}");
+    let text = client.get("/v1/documents/own/text")?.text();
+    ensure!(text == "The bell is rung twice.\n\nThe bell is rung three times.", "{text}");
+    for (id, body, code) in [
+        ("long", json!({"chunks": [{"text": "bell ".repeat(600)}]}), "chunk_too_long"),
+        ("none", json!({"chunks": []}), "no_text"),
+        ("other", json!({"pieces": []}), "unreadable"),
+    ] {
+        client.put_as(id, kind, body.to_string().as_bytes())?.expect(202)?;
+        let document = client.wait(id)?;
+        ensure!(document["status"] == "failed" && document["error"]["code"] == code, "{document}");
+    }
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 mod contract;
 #[path = "protocols/departures.rs"]
 mod departures;
+#[path = "protocols/schemathesis.rs"]
+mod schemathesis;
 
 use anyhow::{Context, Result, ensure};
 use ragflare_tests::{Case, Client, run};
@@ -42,21 +44,26 @@ impl World {
 
     fn script(&self, name: &str) -> Result<()> {
         let _turn = self.twin.lock().unwrap_or_else(PoisonError::into_inner);
-        let env = [
-            ("RAGFLARE_URL", self.stack.url.as_str()),
-            ("RAGFLARE_KEY", &self.key),
-            ("RAGFLARE_TWIN", &self.stack.twin_url),
-        ];
-        let work = paths::checkout().join("target/tests/protocols-clients").join(name);
-        let printed = clients::run(name, &work, &env);
+        let shown = show(name, &self.stack, &self.key);
         Client::new(&self.stack.twin_url).delete("/control/faults")?;
-        eprint!("{}", printed?.lines().map(|line| format!("{name}: {line}\n")).collect::<String>());
-        Ok(())
+        shown
     }
+}
+
+/// Runs a script of `tests/clients` against a stack and prints what it printed.
+fn show(script: &str, stack: &Stack, key: &str) -> Result<()> {
+    let env =
+        [("RAGFLARE_URL", stack.url.as_str()), ("RAGFLARE_KEY", key), ("RAGFLARE_TWIN", &stack.twin_url)];
+    let work = paths::checkout().join("target/tests/protocols-clients").join(script);
+    let printed = clients::run(script, &work, &env)?;
+    eprint!("{}", printed.lines().map(|line| format!("{script}: {line}\n")).collect::<String>());
+    Ok(())
 }
 
 fn main() -> ExitCode {
     let cases: &[Case<World>] = &[
+        // It takes longest.
+        ("schemathesis finds nothing", schemathesis::finds_nothing),
         ("the AI SDK", |world| world.script("ui.mjs")),
         ("MCP's official clients", |world| world.script("mcp.mjs")),
         ("OpenAI's official client for Node", |world| world.script("openai.mjs")),

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher};
 use ragflare_bench::{TARGET, texts};
-use ragflare_core::chunk::{ChunkSettings, Chunker, Format};
+use ragflare_core::chunk::{ChunkSettings, Chunker, Format, Language};
 use ragflare_core::tokens::{WordPiece, cl100k};
 use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
 use tokenizers::Tokenizer;
@@ -86,8 +86,8 @@ fn bpe(text: &str) -> usize {
 /// Cutting into chunks of 256 tokens: BGE's, but for the rows that name a counter of `cl100k_base`.
 mod chunk {
     use super::{
-        Bencher, Case, ChunkConfig, ChunkSettings, ChunkSizer, Chunker, Format, KB, MB, MarkdownSplitter,
-        TARGET, TextSplitter, WordPiece, every, upto,
+        Bencher, Case, ChunkConfig, ChunkSettings, ChunkSizer, Chunker, Format, KB, Language, MB,
+        MarkdownSplitter, TARGET, TextSplitter, WordPiece, every, upto,
     };
 
     /// What text-splitter's own features for these tokenizers do, without the other features these would switch on.
@@ -118,6 +118,14 @@ mod chunk {
         let chunker = Chunker::new(settings).unwrap();
         let format = if case.0.markdown { Format::Markdown } else { Format::Plain };
         case.run(bencher, |text| chunker.chunks(text, format));
+    }
+
+    /// Read as code, whatever they are.
+    #[divan::bench(args = upto(MB, MB, 0), sample_count = 11, max_time = 5)]
+    fn ragflare_code(bencher: Bencher<'_, '_>, case: &Case) {
+        let settings = ChunkSettings { code_target: TARGET, ..ChunkSettings::default() };
+        let chunker = Chunker::new(settings).unwrap();
+        case.run(bencher, |text| chunker.chunks(text, Format::Code(Language::Rust)));
     }
 
     #[divan::bench(args = upto(100 * KB, MB, 100 * KB), sample_count = 5, max_time = 8)]

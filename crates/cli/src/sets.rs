@@ -70,7 +70,7 @@ pub(crate) struct Document {
     pub title: Option<String>,
     /// Its text.
     pub text: String,
-    /// `text/plain` or `text/markdown`.
+    /// `text/plain`, `text/markdown`, or that of source code, e.g. `text/x-rust`.
     pub media_type: &'static str,
 }
 

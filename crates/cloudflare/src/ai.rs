@@ -43,11 +43,14 @@ mod error;
 mod external;
 mod gateway;
 mod generation;
+mod markdown;
 mod options;
 mod rerank;
 pub(crate) mod retry;
+mod speech;
 pub mod sse;
 mod stream;
+mod vision;
 
 use std::rc::Rc;
 
@@ -64,10 +67,13 @@ pub use gateway::{AiGateway, LogPatch};
 pub use generation::{
     FinishReason, Generation, GenerationRequest, Message, ResponseFormat, Role, Tool, ToolCall, Usage,
 };
+pub use markdown::Markdown;
 pub use options::{GatewayBackoff, GatewayOptions, GatewayRetries, RunOptions};
 pub use rerank::Ranked;
 pub use retry::{Backoff, RetryClass, RetryPolicy};
+pub use speech::{AudioSize, Heard, audio_size};
 pub use stream::GenerationStream;
+pub use vision::VisionRequest;
 
 use binding::Binding;
 use call::{Call, Reply};
@@ -196,6 +202,46 @@ impl Ai {
             Ok(Generation { gateway_log_id, ..generation })
         })
         .await
+    }
+
+    /// Writes down what a vision model sees in an image.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub async fn describe(&self, model: &str, request: &VisionRequest<'_>) -> Result<Generation, AiError> {
+        let inputs = request.to_wire(model)?;
+        self.call(model, &inputs, async |reply: Reply| {
+            let request_id = reply.request_id.clone();
+            Generation::from_wire(&reply.text().await?, request_id)
+        })
+        .await
+    }
+
+    /// Writes down what a speech model hears in a recording of at most [`audio_size`]; `language` as an ISO 639-1 code.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub async fn transcribe(
+        &self,
+        model: &str,
+        audio: &[u8],
+        language: Option<&str>,
+    ) -> Result<Heard, AiError> {
+        let inputs = speech::to_wire(model, audio, language)?;
+        self.call(model, &inputs, async |reply: Reply| {
+            let request_id = reply.request_id.clone();
+            speech::from_wire(&reply.text().await?, request_id)
+        })
+        .await
+    }
+
+    /// Has the binding's `toMarkdown` convert a file.
+    ///
+    /// # Errors
+    /// As for any call; what the service can't convert is [`Markdown::Refused`].
+    pub async fn to_markdown(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Markdown, AiError> {
+        let call = async || markdown::convert(&self.binding, &self.ledger, name, media_type, bytes).await;
+        retry::run(self.retry, call).await
     }
 
     /// Generates a text as a stream. Returns when the first event is there; a stream that fails or ends before

@@ -1,4 +1,4 @@
-//! What a tenant may spend on searches and answers, counted in D1. Without a daily limit nothing is counted.
+//! What a tenant may spend on searches, answers, and on having images and recordings read, counted in D1. Without a daily limit nothing is counted.
 
 use crate::d1::{Database, Statement};
 use ragflare_core::answer::{AnswerUsage, Prepared};
@@ -87,6 +87,11 @@ impl Budget {
 
     fn counts(&self) -> bool {
         self.limits.neurons_per_day.is_some() || self.limits.tokens_per_day.is_some()
+    }
+
+    /// The most neurons of a day, if there is a limit.
+    pub(crate) fn neurons_per_day(&self) -> Option<f64> {
+        self.limits.neurons_per_day
     }
 
     fn daily(&self) -> Amount {

@@ -2,13 +2,14 @@
 //! loaded by those that never see one. What the two say to each other is here, for both sides.
 
 use crate::ledger::Ledger;
-use ragflare_core::conversion::Conversion;
+use ragflare_core::chunk::Format;
+use ragflare_core::conversion::{Conversion, TextMap, conversion_key, map_key, text_key};
 use ragflare_core::ports::{Converter, Original};
 use ragflare_core::{Error, Result, Retry, Tenant};
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
-use worker::{Env, Fetcher, Method, Request, RequestInit};
+use worker::{Bucket, Env, Fetcher, HttpMetadata, Method, Request, RequestInit};
 
 /// What is asked, as a POST with JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,35 @@ pub enum Answered {
     },
 }
 
+/// R2 operations of [`store`] at most.
+pub(crate) const STORE_OPERATIONS: u32 = 3;
+
+/// Stores a text made of an original, then where what is in it, then what says that both are there.
+///
+/// # Errors
+/// R2's.
+pub async fn store(
+    bucket: &Bucket,
+    original: &str,
+    text: String,
+    map: &TextMap,
+    format: Format,
+) -> worker::Result<Conversion> {
+    let mapped = *map != TextMap::default();
+    let conversion = Conversion { format, bytes: text.len() as u64, mapped };
+    put(bucket, &text_key(original), text.into_bytes(), "text/plain; charset=utf-8").await?;
+    if mapped {
+        put(bucket, &map_key(original), serde_json::to_vec(map)?, "application/json").await?;
+    }
+    put(bucket, &conversion_key(original), serde_json::to_vec(&conversion)?, "application/json").await?;
+    Ok(conversion)
+}
+
+async fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>, media_type: &str) -> worker::Result<()> {
+    let metadata = HttpMetadata { content_type: Some(media_type.to_owned()), ..HttpMetadata::default() };
+    bucket.put(key, bytes).http_metadata(metadata).execute().await.map(drop)
+}
+
 /// The converter that is bound, if one is.
 #[derive(Clone, Debug)]
 pub struct ServiceConverter {
@@ -53,7 +83,7 @@ impl ServiceConverter {
 }
 
 impl Converter for ServiceConverter {
-    async fn convert(&self, _: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+    async fn convert(&self, _: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>> {
         let Some(service) = &self.service else {
             return Err(Error::Document {
                 code: "unsupported_type".into(),
@@ -81,7 +111,7 @@ impl Converter for ServiceConverter {
             return Err(fault(Some(u32::from(status)), format!("status {status}: {told}")));
         }
         match serde_json::from_str(&text).map_err(|error| fault(None, error.to_string()))? {
-            Answered::Converted(conversion) => Ok(conversion),
+            Answered::Converted(conversion) => Ok(Some(conversion)),
             Answered::Refused { code, message } => Err(Error::Document { code: code.into(), message }),
         }
     }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod invocation;
 pub mod keys;
 pub mod ledger;
+mod media;
 mod models;
 mod platform;
 mod queue;
@@ -24,6 +25,7 @@ mod vectors;
 
 pub use convert::ServiceConverter;
 pub use feedback::Feedback;
+pub use media::MediaConverter;
 pub use models::{AiEmbedder, AiGenerator, AiReranker, Answers};
 pub use platform::{Bindings, Platform};
 pub use queue::CloudflareQueue;

@@ -1,9 +1,11 @@
 //! All ports over the bindings of one worker.
 
 use crate::ai::{Ai, ExternalChat};
+use crate::budget::Budget;
 use crate::convert::ServiceConverter;
 use crate::d1::{D1Documents, D1Keywords, D1Sources, Database};
 use crate::ledger::Ledger;
+use crate::media::MediaConverter;
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
 use crate::queue::CloudflareQueue;
 use crate::r2::R2Objects;
@@ -13,6 +15,7 @@ use crate::vectors::VectorizeVectors;
 use ragflare_core::document::Millis;
 use ragflare_core::ports::{Clock, Ports, SourcePorts};
 use ragflare_core::settings::Settings;
+use std::rc::Rc;
 use std::time::Duration;
 use worker::{Date, Delay, Env};
 
@@ -78,7 +81,7 @@ pub struct Platform {
     objects: R2Objects,
     sources: R2Sources,
     source_objects: D1Sources,
-    converter: ServiceConverter,
+    converter: MediaConverter,
     jobs: CloudflareQueue,
     clock: PlatformClock,
     ai: Ai,
@@ -115,6 +118,14 @@ impl Platform {
             generator = generator.with_gateway(gateway);
         }
         let objects = R2Objects::from_env(env, bindings.bucket, ledger.clone())?;
+        let converter = MediaConverter {
+            service: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
+            ai: ai.clone(),
+            objects: objects.clone(),
+            readers: Rc::new(settings.ingest.readers()),
+            budget: Budget::new(database.clone(), settings.limits.clone()),
+            ledger: ledger.clone(),
+        };
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),
             vectors: VectorizeVectors::over(indexes),
@@ -125,7 +136,7 @@ impl Platform {
             sources: R2Sources::new(env, objects.clone(), ledger.clone()),
             source_objects: D1Sources::new(database.clone()),
             objects,
-            converter: ServiceConverter::from_env(env, bindings.converter, ledger.clone()),
+            converter,
             jobs: CloudflareQueue::from_env(env, bindings.queue, ledger.clone()),
             clock: PlatformClock,
             ai,
@@ -162,7 +173,7 @@ impl Ports for Platform {
     type Generator = AiGenerator;
     type Documents = D1Documents;
     type Objects = R2Objects;
-    type Converter = ServiceConverter;
+    type Converter = MediaConverter;
     type Jobs = CloudflareQueue;
     type Clock = PlatformClock;
 
@@ -187,7 +198,7 @@ impl Ports for Platform {
     fn objects(&self) -> &R2Objects {
         &self.objects
     }
-    fn converter(&self) -> &ServiceConverter {
+    fn converter(&self) -> &MediaConverter {
         &self.converter
     }
     fn jobs(&self) -> &CloudflareQueue {

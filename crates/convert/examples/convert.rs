@@ -6,8 +6,8 @@ fn main() {
     for path in std::env::args().skip(1) {
         let bytes = std::fs::read(&path).expect("a readable file");
         let started = std::time::Instant::now();
-        let result =
-            detect("", &path, &bytes).and_then(|kind| Ok((kind, convert(&bytes, kind, &Limits::default())?)));
+        let result = detect("", &path, &bytes)
+            .and_then(|kind| Ok((kind, convert(&bytes, kind, None, &Limits::default())?)));
         let milliseconds = started.elapsed().as_millis();
         match result {
             Ok((kind, converted)) => {

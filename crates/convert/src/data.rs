@@ -8,39 +8,49 @@ const WIDEST: usize = 12;
 
 /// One value.
 pub(crate) fn json(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
+    bounded(text, limits)?;
     let value: Value = serde_json::from_str(text).map_err(|error| Refusal::broken("JSON", error))?;
-    told(&value, limits)
+    Ok(told(&value))
 }
 
 /// A value a line; lines without one are left out, unless none has any.
 pub(crate) fn lines(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
+    bounded(text, limits)?;
+    if text.lines().count() > limits.nodes {
+        return Err(Refusal::too_many_nodes(limits));
+    }
     let mut values = Vec::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let value = serde_json::from_str(line)
             .map_err(|error| Refusal::broken("JSON Lines", format!("line {}: {error}", at + 1)))?;
         values.push(value);
     }
-    told(&Value::Array(values), limits)
+    Ok(told(&Value::Array(values)))
 }
 
-fn told(value: &Value, limits: &Limits) -> Result<Converted, Refusal> {
-    let mut left = limits.nodes;
-    count(value, &mut left).ok_or_else(|| Refusal::too_many_nodes(limits))?;
+/// A value takes much more room than its text: they are counted by what separates them, before there are any.
+pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
+    let (mut quoted, mut escaped, mut values) = (false, false, 1);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    // What an object takes is several times what a cell or an element does.
+    if values > limits.nodes / 4 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
+}
+
+fn told(value: &Value) -> Converted {
     let mut out = String::new();
     match table(value) {
         Some(table) => out = table,
         None => write(&mut out, value, 0, None),
     }
-    Ok(Converted { title: title(value), ..Converted::text(out) })
-}
-
-fn count(value: &Value, left: &mut usize) -> Option<()> {
-    *left = left.checked_sub(1)?;
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| count(item, left)),
-        Value::Object(members) => members.values().try_for_each(|member| count(member, left)),
-        _ => Some(()),
-    }
+    Converted { title: title(value), ..Converted::text(out) }
 }
 
 fn title(value: &Value) -> Option<String> {
@@ -82,13 +92,22 @@ fn table(value: &Value) -> Option<String> {
     if filled * 2 < names.len() * items.len() {
         return None;
     }
-    let mut rows = vec![names.iter().map(ToString::to_string).collect()];
+    // Columns that no object has anything in are no columns.
+    let shown = |item: &Value, name: &str| item.get(name).map_or(Some(String::new()), plain);
+    let mut used = vec![false; names.len()];
     for item in items {
-        let row: Option<Vec<String>> =
-            names.iter().map(|name| item.get(name.as_str()).map_or(Some(String::new()), plain)).collect();
-        rows.push(row?);
+        for (used, name) in used.iter_mut().zip(&names) {
+            *used |= !shown(item, name)?.trim().is_empty();
+        }
     }
-    Some(markdown::table(&rows))
+    let used = (0..names.len()).filter(|column| used[*column]).collect();
+    let mut table = markdown::Table::new(used);
+    table.row(|column| names[column].as_str());
+    for item in items {
+        let row: Vec<String> = names.iter().map(|name| shown(item, name)).collect::<Option<_>>()?;
+        table.row(|column| &row[column]);
+    }
+    Some(table.out)
 }
 
 /// As a list of names and values, nested as the value is.
@@ -99,7 +118,7 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
         (Some(text), _) => match text.trim() {
             "" if name.is_none() => {}
             text => {
-                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))))
+                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))));
             }
         },
         (None, Value::Array(items)) => {
@@ -153,7 +172,7 @@ mod tests {
     fn depth_and_number_are_bounded() {
         let deep = "[".repeat(100_000);
         assert_eq!(json(&deep, &Limits::default()).unwrap_err().code(), "unreadable");
-        let many = Limits { nodes: 10, ..Limits::default() };
+        let many = Limits { nodes: 18, ..Limits::default() };
         assert_eq!(json("[1,2,3,4,5,6,7,8,9,10]", &many).unwrap_err().code(), "too_large_expanded");
     }
 }

@@ -5,7 +5,13 @@ use crate::{Converted, Limits, Refusal, html, markdown};
 
 /// A feed, a page, or any other document.
 pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    let root = tree::parse(text, "XML", limits)?;
+    // Of what is left of the room, the half: a tree is larger here than that of a document, whose blocks are read one by one.
+    let root = match tree::parse(text, "XML", &Limits { nodes: limits.nodes / 2, ..*limits }) {
+        Err(Refusal::TooLarge { what: "elements", .. }) => return Ok(Converted::text(html::words(text))),
+        // Much that is called XML is not well-formed: read as a browser would.
+        Err(Refusal::Broken { .. }) if text.contains('<') => return Ok(html::convert(text, limits)),
+        root => root?,
+    };
     match root.name.as_str() {
         "rss" | "RDF" => {
             let channel = root.child("channel").unwrap_or(&root);
@@ -13,13 +19,13 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
             let mut entries: Vec<&Element> =
                 channel.elements().filter(|element| element.name == "item").collect();
             entries.extend(root.elements().filter(|element| element.name == "item"));
-            feed(channel, &entries, limits)
+            Ok(feed(channel, &entries, limits))
         }
         "feed" => {
             let entries: Vec<&Element> = root.elements().filter(|element| element.name == "entry").collect();
-            feed(&root, &entries, limits)
+            Ok(feed(&root, &entries, limits))
         }
-        "html" => html::convert(text, limits),
+        "html" => Ok(html::convert(text, limits)),
         _ => {
             let mut out = String::new();
             write(&mut out, &root, 0);
@@ -32,12 +38,12 @@ fn child_line(element: &Element, name: &str) -> Option<String> {
     element.child(name).map(|child| markdown::line(&child.text())).filter(|text| !text.is_empty())
 }
 
-fn feed(about: &Element, entries: &[&Element], limits: &Limits) -> Result<Converted, Refusal> {
+fn feed(about: &Element, entries: &[&Element], limits: &Limits) -> Converted {
     let title = child_line(about, "title");
     let mut out = markdown::heading(1, title.as_deref().unwrap_or_default());
     for name in ["description", "subtitle"] {
         if let Some(said) = about.child(name) {
-            out.push_str(&body(said, limits)?);
+            out.push_str(&body(said, limits));
         }
     }
     for entry in entries {
@@ -54,18 +60,18 @@ fn feed(about: &Element, entries: &[&Element], limits: &Limits) -> Result<Conver
         // The whole text where there is one, else what stands for it.
         let said = ["encoded", "content", "description", "summary"].iter().find_map(|name| entry.child(name));
         if let Some(said) = said {
-            out.push_str(&body(said, limits)?);
+            out.push_str(&body(said, limits));
         }
     }
-    Ok(Converted { title, ..Converted::text(out) })
+    Converted { title, ..Converted::text(out) }
 }
 
 /// What is said in an entry, which may be HTML in text.
-fn body(element: &Element, limits: &Limits) -> Result<String, Refusal> {
+fn body(element: &Element, limits: &Limits) -> String {
     let text = element.text();
-    let text = if text.contains('<') { html::fragment(&text, limits)? } else { text };
+    let text = if text.contains('<') { html::fragment(&text, limits) } else { text };
     let text = text.trim();
-    Ok(if text.is_empty() { String::new() } else { format!("{text}\n\n") })
+    if text.is_empty() { String::new() } else { format!("{text}\n\n") }
 }
 
 /// Elements with text of their own as lines with their names, others as what they hold.
@@ -76,7 +82,7 @@ fn write(out: &mut String, element: &Element, depth: usize) {
     let attributes: Vec<String> = element
         .attributes
         .iter()
-        .filter(|(name, value)| !value.trim().is_empty() && !name.starts_with("xmlns"))
+        .filter(|(name, value)| !value.trim().is_empty() && !name.as_str().starts_with("xmlns"))
         .map(|(name, value)| format!("{name} {}", markdown::line(value)))
         .collect();
     let note = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };

@@ -5,13 +5,17 @@
 //!
 //! let bytes = b"name,age\nAda,36\n";
 //! let kind = detect("text/csv", "people.csv", bytes)?;
-//! let converted = convert(bytes, kind, &Limits::default())?;
+//! let converted = convert(bytes, kind, None, &Limits::default())?;
+//! assert_eq!(converted.place(30).and_then(|place| place.row), Some(2));
 //! assert_eq!(converted.text, "| name | age |\n| --- | --- |\n| Ada | 36 |\n");
 //! # Ok::<(), ragflare_convert::Refusal>(())
 //! ```
 //!
 //! Nothing here does I/O, and nothing trusts its input: what a file may unfold to is bounded by [`Limits`], and a file that
 //! can't be read is a [`Refusal`] with a code and a sentence for the person who uploaded it.
+
+// Text is what is made here: a second way of writing it would only be another one.
+#![allow(clippy::format_push_string)]
 
 mod chunks;
 mod csv;
@@ -29,10 +33,12 @@ mod subtitles;
 mod text;
 mod tree;
 
-use ragflare_core::conversion::{GivenChunk, Place};
+pub use ragflare_core::conversion::{GivenChunk, Place};
 pub use ragflare_core::kind::Kind;
 use ragflare_core::kind::{self, Detected};
 pub use text::decode;
+
+use std::borrow::Cow;
 
 /// Bytes that a kind is told by.
 const HEAD: usize = 64 * 1024;
@@ -62,17 +68,20 @@ pub struct Converted {
     pub text: String,
     /// The title that the file gives itself.
     pub title: Option<String>,
-    /// Where each page, slide or sheet begins in the text, in bytes. Empty when the format has none.
-    pub pages: Vec<usize>,
-    /// Where pages and rows begin, if not by `pages`.
+    /// Where pages and rows begin, by `at`. Empty when the format has neither.
     pub places: Vec<Place>,
-    /// The chunks, where the uploader cut the text.
+    /// The chunks, where the uploader cut the text; else empty.
     pub chunks: Vec<GivenChunk>,
 }
 
 impl Converted {
     pub(crate) fn text(text: String) -> Self {
         Self { text, ..Self::default() }
+    }
+
+    /// The place that an offset of the text, in bytes, belongs to.
+    pub fn place(&self, at: usize) -> Option<Place> {
+        ragflare_core::conversion::at(&self.places, at as u64).copied()
     }
 }
 
@@ -142,7 +151,10 @@ pub fn detect(media_type: &str, name: &str, bytes: &[u8]) -> Result<Kind, Refusa
         Detected::Kind(kind) => Ok(kind),
         Detected::Zip => package::kind(bytes),
         Detected::Compound => package::ole_kind(bytes),
-        Detected::Unknown if text::is_text(bytes) => Ok(kind::guessed(decode(bytes)?.as_bytes())),
+        Detected::Unknown if text::is_text(bytes) => {
+            let charset = kind::charset(media_type);
+            Ok(kind::guessed(decode(bytes, charset.as_deref())?.as_bytes()))
+        }
         Detected::Unknown => {
             let essence = kind::essence(media_type);
             let what =
@@ -154,14 +166,22 @@ pub fn detect(media_type: &str, name: &str, bytes: &[u8]) -> Result<Kind, Refusa
     }
 }
 
-/// The text of a file.
+/// The text of a file. `charset` is what its `Content-Type` says of its encoding. A file that is given away is not copied, which
+/// is worth it for large PDFs.
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, Refusal> {
+pub fn convert<'a>(
+    bytes: impl Into<Cow<'a, [u8]>>,
+    kind: Kind,
+    charset: Option<&str>,
+    limits: &Limits,
+) -> Result<Converted, Refusal> {
+    let bytes = bytes.into();
+    let decode = |bytes| text::decode_owned(bytes, charset);
     let converted = match kind {
         Kind::Plain | Kind::Markdown | Kind::Code(_) => Converted::text(decode(bytes)?),
-        Kind::Html => html::convert(&decode(bytes)?, limits)?,
+        Kind::Html => html::convert(&decode(bytes)?, limits),
         Kind::Csv => csv::convert(&decode(bytes)?, limits)?,
         Kind::Json => data::json(&decode(bytes)?, limits)?,
         Kind::Chunks => chunks::convert(&decode(bytes)?, limits)?,
@@ -169,13 +189,16 @@ pub fn convert(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Converted, R
         Kind::Xml => feed::convert(&decode(bytes)?, limits)?,
         Kind::Notebook => notebook::convert(&decode(bytes)?, limits)?,
         Kind::Subtitles => subtitles::convert(&decode(bytes)?),
-        Kind::Mail => mail::eml(bytes, limits)?,
-        Kind::OutlookMail => mail::msg(bytes, limits)?,
-        Kind::Docx => office::docx::convert(bytes, limits)?,
-        Kind::Pptx => office::pptx::convert(bytes, limits)?,
-        Kind::Sheets => sheets::convert(bytes, limits)?,
-        Kind::Epub => office::epub::convert(bytes, limits)?,
+        Kind::Mail => mail::eml(&bytes, limits)?,
+        Kind::OutlookMail => mail::msg(&bytes, limits)?,
+        Kind::Docx => office::docx::convert(&bytes, limits)?,
+        Kind::Pptx => office::pptx::convert(&bytes, limits)?,
+        Kind::Sheets => sheets::convert(&bytes, limits)?,
+        Kind::Epub => office::epub::convert(&bytes, limits)?,
         Kind::Pdf => pdf::convert(bytes, limits)?,
+        // Models read these, where the operator has them do so.
+        Kind::Image(_) => return Err(Refusal::Unsupported("an image".into())),
+        Kind::Audio(_) => return Err(Refusal::Unsupported("a recording".into())),
     };
     if converted.text.len() > limits.text {
         return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });

@@ -5,6 +5,9 @@ use encoding_rs::WINDOWS_1252;
 use mail_parser::{Address, MessageParser, MimeHeaders};
 use std::io::{Cursor, Read};
 
+/// Messages that a mail may hold: they may be within each other, and so is what is made of them.
+const MOST_MESSAGES: usize = 200;
+
 /// What both formats have.
 #[derive(Default)]
 struct Mail {
@@ -50,6 +53,14 @@ fn addresses(address: Option<&Address<'_>>) -> String {
 
 /// As it was sent.
 pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
+    let holds = |at: usize| {
+        let kind =
+            |name: &[u8]| bytes.get(at..at + name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name));
+        kind(b"/rfc822") || kind(b"/digest") || kind(b"/global")
+    };
+    if memchr::memchr_iter(b'/', bytes).filter(|at| holds(*at)).nth(MOST_MESSAGES).is_some() {
+        return Err(Refusal::TooLarge { what: "messages within a message", allowed: MOST_MESSAGES as u64 });
+    }
     let message = MessageParser::default()
         .parse(bytes)
         .ok_or_else(|| Refusal::broken("e-mail", "it has no headers"))?;
@@ -58,9 +69,9 @@ pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     }
     let is_html_only = message.text_body.iter().all(|part| message.html_body.contains(part));
     let body = match (message.body_html(0), message.body_text(0)) {
-        (Some(page), _) if is_html_only => html::fragment(&page, limits)?,
+        (Some(page), _) if is_html_only => html::fragment(&page, limits),
         (_, Some(text)) => text.into_owned(),
-        (Some(page), None) => html::fragment(&page, limits)?,
+        (Some(page), None) => html::fragment(&page, limits),
         (None, None) => String::new(),
     };
     let name = |part: &mail_parser::MessagePart<'_>| part.attachment_name().unwrap_or("unnamed").to_owned();
@@ -121,7 +132,7 @@ pub(crate) fn msg(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     }
     mail.body = property("", "1000")?;
     if mail.body.trim().is_empty() {
-        mail.body = html::fragment(&property("", "1013")?, limits)?;
+        mail.body = html::fragment(&property("", "1013")?, limits);
     }
     for at in 0..100 {
         let folder = format!("/__attach_version1.0_#{at:08X}");

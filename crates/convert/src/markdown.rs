@@ -15,32 +15,50 @@ fn cell(text: &str) -> String {
 /// Rows as a table; the first is its header. Columns that no row has anything in are left out, and so are empty rows at the
 /// end.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
+    let is_filled = |text: &String| !text.trim().is_empty();
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let used: Vec<usize> = (0..width)
-        .filter(|column| rows.iter().any(|row| row.get(*column).is_some_and(|text| !text.is_empty())))
-        .collect();
-    let filled =
-        rows.iter().rposition(|row| row.iter().any(|text| !text.is_empty())).map_or(0, |last| last + 1);
-    if used.is_empty() {
-        return String::new();
+    let used =
+        (0..width).filter(|column| rows.iter().any(|row| row.get(*column).is_some_and(is_filled))).collect();
+    let filled = rows.iter().rposition(|row| row.iter().any(is_filled)).map_or(0, |last| last + 1);
+    let mut table = Table::new(used);
+    for row in &rows[..filled] {
+        table.row(|column| row.get(column).map_or("", String::as_str));
     }
-    let mut out = String::new();
-    for (at, row) in rows[..filled].iter().enumerate() {
-        out.push('|');
-        for column in &used {
-            out.push(' ');
-            out.push_str(row.get(*column).map_or("", String::as_str));
-            out.push_str(" |");
-        }
-        out.push('\n');
-        if at == 0 {
-            out.push('|');
-            out.push_str(&" --- |".repeat(used.len()));
-            out.push('\n');
-        }
+    table.out
+}
+
+/// A table that is written row by row; the first one is its header.
+pub(crate) struct Table {
+    used: Vec<usize>,
+    pub(crate) out: String,
+}
+
+impl Table {
+    /// Of some of the columns that its rows have.
+    pub(crate) fn new(used: Vec<usize>) -> Self {
+        Self { used, out: String::new() }
     }
-    out
+
+    /// Adds a row by its cells; returns where it begins.
+    pub(crate) fn row<'a>(&mut self, text: impl Fn(usize) -> &'a str) -> usize {
+        let begin = self.out.len();
+        if self.used.is_empty() {
+            return begin;
+        }
+        self.out.push('|');
+        for column in &self.used {
+            self.out.push(' ');
+            self.out.push_str(&cell(text(*column)));
+            self.out.push_str(" |");
+        }
+        self.out.push('\n');
+        if begin == 0 {
+            self.out.push('|');
+            self.out.push_str(&" --- |".repeat(self.used.len()));
+            self.out.push('\n');
+        }
+        begin
+    }
 }
 
 /// A heading of level 1 to 6; nothing for a text without a word.

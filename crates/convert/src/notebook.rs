@@ -1,12 +1,13 @@
 //! Jupyter notebooks: text cells as they are, code in fences, what it printed below it.
 
-use crate::{Converted, Limits, Refusal, markdown};
+use crate::{Converted, Limits, Refusal, data, markdown};
 use serde_json::Value;
 
 /// Characters of one output at most: what a program printed may be without end.
 const OUTPUT_CHARS: usize = 4000;
 
 pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
+    data::bounded(text, limits)?;
     let notebook: Value = serde_json::from_str(text).map_err(|error| Refusal::broken("notebook", error))?;
     let sheets = notebook.get("worksheets").and_then(|sheets| sheets.get(0));
     let cells = notebook
@@ -16,9 +17,6 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
     let Some(cells) = cells else {
         return Err(Refusal::broken("notebook", "it has no cells"));
     };
-    if cells.len() > limits.nodes {
-        return Err(Refusal::too_many_nodes(limits));
-    }
     let named = ["/metadata/kernelspec/language", "/metadata/language_info/name"];
     let language = named.iter().find_map(|path| notebook.pointer(path)?.as_str()).unwrap_or("python");
     let mut out = String::new();

@@ -20,10 +20,11 @@ pub(crate) struct Package<'a> {
 
 impl<'a> Package<'a> {
     pub(crate) fn open(bytes: &'a [u8], kind: &'static str, limits: &Limits) -> Result<Self, Refusal> {
-        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| Refusal::broken(kind, error))?;
-        if archive.len() > MOST_PARTS {
+        // Counted before they are listed: a list of a million names is large, and most of them may be lies.
+        if memchr::memmem::find_iter(bytes, b"PK\x01\x02").nth(MOST_PARTS).is_some() {
             return Err(Refusal::TooLarge { what: "parts", allowed: MOST_PARTS as u64 });
         }
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| Refusal::broken(kind, error))?;
         Ok(Self { archive: archive.into(), left: Cell::new(limits.unpacked), limits: *limits, kind })
     }
 
@@ -33,6 +34,16 @@ impl<'a> Package<'a> {
 
     /// A part's bytes; `None` when there is no such part.
     pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        let mut bytes = Vec::new();
+        Ok(self.copy(name, &mut bytes)?.map(|_| bytes))
+    }
+
+    /// Takes what a part has unpacked from what may be, without keeping it.
+    pub(crate) fn count(&self, name: &str) -> Result<(), Refusal> {
+        self.copy(name, &mut std::io::sink()).map(|_| ())
+    }
+
+    fn copy(&self, name: &str, to: &mut impl std::io::Write) -> Result<Option<u64>, Refusal> {
         let mut archive = self.archive.borrow_mut();
         let part = match archive.by_name(name) {
             Ok(part) => part,
@@ -41,22 +52,29 @@ impl<'a> Package<'a> {
             Err(error) => return Err(Refusal::broken(self.kind, error)),
         };
         // What the archive says of its size is not believed.
-        let mut bytes = Vec::new();
-        let read = part.take(self.left.get() + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Refusal::broken(self.kind, error))?;
+        let copied = std::io::copy(&mut part.take(self.left.get() + 1), to);
+        let copied = copied.map_err(|error| Refusal::broken(self.kind, error))?;
         let left = self
             .left
             .get()
-            .checked_sub(bytes.len() as u64)
+            .checked_sub(copied)
             .ok_or(Refusal::TooLarge { what: "unpacked bytes", allowed: self.limits.unpacked })?;
         self.left.set(left);
-        Ok(Some(bytes))
+        Ok(Some(copied))
     }
 
     /// A part as a tree of XML.
     pub(crate) fn xml(&self, name: &str) -> Result<Option<Element>, Refusal> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        tree::parse(&text::decode(&bytes)?, self.kind, &self.limits).map(Some)
+        tree::parse(&text::decode_owned(bytes.into(), None)?, self.kind, &self.limits).map(Some)
+    }
+
+    /// A part that must be there, as text.
+    pub(crate) fn text(&self, name: &str) -> Result<String, Refusal> {
+        let bytes = self
+            .bytes(name)?
+            .ok_or_else(|| Refusal::broken(self.kind, format!("it has no part `{name}`")))?;
+        text::decode_owned(bytes.into(), None)
     }
 
     /// A part that must be there.

@@ -44,9 +44,7 @@ pub(crate) fn convert(text: &str) -> Converted {
 fn seconds(timing: &str) -> Option<u64> {
     let start = timing.split("-->").next()?.trim();
     let whole = start.split([',', '.']).next()?;
-    whole
-        .split(':')
-        .try_fold(0_u64, |sum, part| Some(sum.checked_mul(60)?.checked_add(part.trim().parse().ok()?)?))
+    whole.split(':').try_fold(0_u64, |sum, part| sum.checked_mul(60)?.checked_add(part.trim().parse().ok()?))
 }
 
 /// Without tags, but with who speaks (`<v Name>`).

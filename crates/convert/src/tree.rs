@@ -3,15 +3,61 @@
 use crate::{Limits, Refusal};
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Decoder, Reader};
+use std::collections::HashSet;
+use std::rc::Rc;
 
 /// Elements within elements: no document is nested deeper, and a tree is walked by recursion.
 const DEEPEST: usize = 200;
 
+/// A name: one of the few that a document has, shared by all that have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Name(Rc<str>);
+
+impl Name {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+/// The names of a document.
+#[derive(Default)]
+struct Names(HashSet<Rc<str>>);
+
+impl Names {
+    fn name(&mut self, bytes: &[u8]) -> Name {
+        let name = String::from_utf8_lossy(bytes);
+        if let Some(known) = self.0.get(&*name) {
+            return Name(known.clone());
+        }
+        let new: Rc<str> = name.into();
+        self.0.insert(new.clone());
+        Name(new)
+    }
+}
+
 /// An element. Names are without their prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Element {
-    pub(crate) name: String,
-    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) name: Name,
+    pub(crate) attributes: Vec<(Name, String)>,
     pub(crate) children: Vec<Node>,
 }
 
@@ -74,24 +120,48 @@ impl Element {
 
 /// Reads a document; the element returned is its root.
 pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<Element, Refusal> {
+    read(text, kind, limits, "", &mut |_| Ok(()))
+}
+
+/// Reads a document whose elements within elements of a name are given away one by one, and are not in what is returned: a long
+/// one's tree takes several times as much room as its text.
+pub(crate) fn read(
+    text: &str,
+    kind: &'static str,
+    limits: &Limits,
+    within: &str,
+    take: &mut dyn FnMut(Element) -> Result<(), Refusal>,
+) -> Result<Element, Refusal> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = false;
+    reader.config_mut().allow_unmatched_ends = true;
     let mut open = vec![Element::default()];
     let mut left = limits.nodes;
+    let mut names = Names::default();
     loop {
         let event = reader.read_event().map_err(|error| Refusal::broken(kind, error))?;
         left = left.checked_sub(1).ok_or_else(|| Refusal::too_many_nodes(limits))?;
         match event {
             Event::Start(start) => {
                 if open.len() > DEEPEST {
-                    return Err(Refusal::broken(kind, "its elements are nested too deeply"));
+                    return Err(Refusal::TooLarge {
+                        what: "elements within elements",
+                        allowed: DEEPEST as u64,
+                    });
                 }
-                open.push(element(&start, reader.decoder()));
+                open.push(element(&start, reader.decoder(), &mut names));
             }
             Event::Empty(start) => {
-                let element = element(&start, reader.decoder());
-                if let Some(parent) = open.last_mut() {
+                let element = element(&start, reader.decoder(), &mut names);
+                if open.last().is_some_and(|parent| parent.name == within && !within.is_empty()) {
+                    take(element)?;
+                } else if let Some(parent) = open.last_mut() {
                     parent.children.push(Node::Element(element));
+                }
+            }
+            Event::End(_) if open.len() > 2 && !within.is_empty() && open[open.len() - 2].name == within => {
+                if let Some(done) = open.pop() {
+                    take(done)?;
                 }
             }
             Event::End(_) => close(&mut open),
@@ -106,7 +176,11 @@ pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<E
         }
     }
     while open.len() > 1 {
-        close(&mut open);
+        if !within.is_empty() && open[open.len() - 2].name == within {
+            take(open.pop().unwrap_or_default())?;
+        } else {
+            close(&mut open);
+        }
     }
     let document = open.pop().unwrap_or_default();
     let root = document.children.into_iter().find_map(|child| match child {
@@ -116,28 +190,35 @@ pub(crate) fn parse(text: &str, kind: &'static str, limits: &Limits) -> Result<E
     root.ok_or_else(|| Refusal::broken(kind, "it has no element"))
 }
 
-fn element(start: &BytesStart<'_>, decoder: Decoder) -> Element {
+fn element(start: &BytesStart<'_>, decoder: Decoder, names: &mut Names) -> Element {
+    let own = names.name(start.local_name().as_ref());
     let attribute = |attribute: quick_xml::events::attributes::Attribute<'_>| {
-        let name = String::from_utf8_lossy(attribute.key.local_name().as_ref()).into_owned();
+        let name = names.name(attribute.key.local_name().as_ref());
         let value = attribute.decode_and_unescape_value(decoder).map_or_else(
             |_| String::from_utf8_lossy(&attribute.value).into_owned(),
             std::borrow::Cow::into_owned,
         );
         (name, value)
     };
-    Element {
-        name: String::from_utf8_lossy(start.local_name().as_ref()).into_owned(),
-        attributes: start.attributes().with_checks(false).flatten().map(attribute).collect(),
-        children: Vec::new(),
-    }
+    // Who changed what when is most of what Word writes.
+    let is_kept = |attribute: &quick_xml::events::attributes::Attribute<'_>| {
+        let name = attribute.key.local_name();
+        !name.as_ref().starts_with(b"rsid") && !matches!(name.as_ref(), b"paraId" | b"textId")
+    };
+    let mut attributes: Vec<(Name, String)> =
+        start.attributes().with_checks(false).flatten().filter(is_kept).map(attribute).collect();
+    attributes.shrink_to_fit();
+    Element { name: own, attributes, children: Vec::new() }
 }
 
 fn close(open: &mut Vec<Element>) {
     // An end too many closes nothing.
     if open.len() > 1
-        && let Some(done) = open.pop()
+        && let Some(mut done) = open.pop()
         && let Some(parent) = open.last_mut()
     {
+        // Room is made for four at once, and most have one.
+        done.children.shrink_to_fit();
         parent.children.push(Node::Element(done));
     }
 }
@@ -185,7 +266,7 @@ mod tests {
         let bomb = "<!DOCTYPE a [<!ENTITY l \"ha\"><!ENTITY m \"&l;&l;&l;&l;\">]><a>&m;</a>";
         assert_eq!(parse(bomb, "XML", &Limits::default()).unwrap().text(), "&m;");
         let deep = "<a>".repeat(100_000);
-        assert_eq!(parse(&deep, "XML", &Limits::default()).unwrap_err().code(), "unreadable");
+        assert_eq!(parse(&deep, "XML", &Limits::default()).unwrap_err().code(), "too_large_expanded");
         let few = Limits { nodes: 5, ..Limits::default() };
         assert_eq!(parse(&"<a/>".repeat(9), "XML", &few).unwrap_err().code(), "too_large_expanded");
     }

@@ -20,6 +20,12 @@
 //!   count at the top level of a document only: one inside a quote, a list or a code fence structures that, not the
 //!   document.
 //!
+//! - A chunk that begins in a table, below its header row, carries that ([`Chunk::table_header`]). A row is cut only if it does
+//!   not fit into a chunk.
+//!
+//! Source code ([`Format::Code`]) is cut between items, with the comments and annotations before them, as many as fit; an item that
+//! does not, between those in it, else between statements. Its headings are the items it is in.
+//!
 //! What holds for every text and every valid [`ChunkSettings`]: chunks are in order, lie on character boundaries and
 //! together cover everything but blanks; without [`overlap`](ChunkSettings::overlap) they do not overlap; none has more
 //! than [`ChunkSettings::max_tokens`] tokens or [`MAX_CHUNK_BYTES`] bytes; the same text gives the same chunks.
@@ -102,7 +108,7 @@ pub struct ChunkSettings {
 
 impl Default for ChunkSettings {
     fn default() -> Self {
-        Self { target: 160, code_target: 384, overlap: 0, prefix: 64 }
+        Self { target: 160, code_target: 416, overlap: 0, prefix: 64 }
     }
 }
 
@@ -131,6 +137,28 @@ impl ChunkSettings {
     }
 }
 
+/// Where other headings than a chunk's own begin to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(usize, Vec<String>)", into = "(usize, Vec<String>)")]
+pub struct Section {
+    /// A byte, counted from the chunk's first.
+    pub at: usize,
+    /// The headings there, outermost first.
+    pub headings: Vec<String>,
+}
+
+impl From<(usize, Vec<String>)> for Section {
+    fn from((at, headings): (usize, Vec<String>)) -> Self {
+        Self { at, headings }
+    }
+}
+
+impl From<Section> for (usize, Vec<String>) {
+    fn from(section: Section) -> Self {
+        (section.at, section.headings)
+    }
+}
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -147,6 +175,9 @@ pub struct Chunk {
     /// In source code, the items it begins in, outermost first, written shortly (`impl Parser`, `fn next`); one that it begins
     /// with is the last.
     pub headings: Vec<String>,
+    /// What begins in it further down: headings, or items of code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
     /// If it begins in a table, below its header row: that row and the line below it, as `| a | b |` and `|---|---|`, 96 tokens
     /// at most in the row. Wider ones lose the ends of their cells, then their last columns. [`shown_text`] puts it before the
     /// chunk.

@@ -10,7 +10,6 @@ mod sentences;
 mod support;
 
 use crate::answer::Source;
-use crate::conversion;
 use crate::document::DocumentId;
 use markers::{Markers, Piece};
 use serde::{Deserialize, Serialize};
@@ -45,7 +44,7 @@ pub struct Citation {
     /// The row of the sentence in a spreadsheet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
-    /// The chunk's heading path.
+    /// The heading path of the sentence, else of the chunk.
     pub headings: Vec<String>,
 }
 
@@ -159,12 +158,10 @@ impl CitationFilter {
             text: source.hit.text[start..end].to_owned(),
         });
         // Of several chunks, the one that has the sentence.
-        let chunk = source.chunk_at(sentence.as_ref().map_or(source.hit.start, |sentence| sentence.start));
-        let place = chunk.and_then(|chunk| {
-            let at = sentence.as_ref().map_or(chunk.start, |sentence| sentence.start);
-            conversion::at(&chunk.places, at.saturating_sub(chunk.start))
-        });
-        let headings = chunk.map_or(&source.hit.headings, |chunk| &chunk.headings).clone();
+        let at = sentence.as_ref().map_or(source.hit.start, |sentence| sentence.start);
+        let chunk = source.chunk_at(at);
+        let place = chunk.and_then(|chunk| chunk.place_at(at));
+        let headings = chunk.map_or(&source.hit.headings[..], |chunk| chunk.headings_at(at)).to_vec();
         Citation {
             source: number,
             marker: marker.to_owned(),

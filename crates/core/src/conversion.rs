@@ -121,16 +121,24 @@ pub fn conversion_key(original: &str) -> String {
     format!("{original}.v{VERSION}.json")
 }
 
+/// Name of the object with what is done of a conversion that takes more than one invocation.
+pub fn progress_key(original: &str) -> String {
+    format!("{original}.v{VERSION}.part")
+}
+
+/// What the names of an original's objects end in.
+const ENDINGS: [&str; 4] = [".txt", ".map", ".json", ".part"];
+
 /// The objects of an original: itself and what was ever made of it.
 pub fn objects(original: &str) -> Vec<String> {
     let made = (1..=VERSION)
-        .flat_map(|version| [format!("{original}.v{version}.txt"), format!("{original}.v{version}.json")]);
+        .flat_map(|version| ENDINGS.iter().map(move |ending| format!("{original}.v{version}{ending}")));
     std::iter::once(original.to_owned()).chain(made).collect()
 }
 
 /// The original that an object belongs to; itself if it is one.
 pub fn original(object: &str) -> &str {
-    let stem = [".txt", ".map", ".json"].iter().find_map(|ending| object.strip_suffix(ending));
+    let stem = ENDINGS.iter().find_map(|ending| object.strip_suffix(ending));
     let Some((stem, version)) = stem.and_then(|stem| stem.rsplit_once(".v")) else { return object };
     if version.parse::<u32>().is_ok() { stem } else { object }
 }
@@ -174,10 +182,9 @@ mod tests {
     fn objects_belong_to_an_original() {
         let names = objects("originals/t/abc");
         assert_eq!(names[0], "originals/t/abc");
-        assert!(
-            names.contains(&text_key("originals/t/abc"))
-                && names.contains(&conversion_key("originals/t/abc"))
-        );
+        for key in [text_key, map_key, conversion_key, progress_key] {
+            assert!(names.contains(&key("originals/t/abc")));
+        }
         for name in names {
             assert_eq!(original(&name), "originals/t/abc");
         }

@@ -1,5 +1,6 @@
 //! Documents, their generations and their chunks, as the ports store them and the API shows them.
 
+use crate::chunk::Section;
 use crate::conversion::Place;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -294,6 +295,9 @@ pub struct ChunkRow {
     pub end: u64,
     /// `WordPiece` tokens of the text, without specials.
     pub tokens: u64,
+    /// What begins in it under other headings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
     /// Pages and rows in it, counted from its first byte.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
@@ -325,6 +329,8 @@ pub struct ServedChunk {
     pub end: u64,
     /// `WordPiece` tokens of the text, without specials.
     pub tokens: u64,
+    /// What begins in it under other headings.
+    pub sections: Vec<Section>,
     /// Pages and rows in it, counted from its first byte.
     pub places: Vec<Place>,
     /// The header of the table that it begins in.

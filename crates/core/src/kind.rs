@@ -6,9 +6,40 @@
 //! is refused as broken.
 
 use crate::chunk::{Format, Language};
+use crate::media::mp3;
 
 /// The media type of chunks of the uploader's own: `{"chunks": [{"text": …, "headings": […], "page": …, "row": …}]}`.
 pub const CHUNKS: &str = "application/vnd.ragflare.chunks+json";
+
+/// A format of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// GIF.
+    Gif,
+    /// WebP.
+    Webp,
+}
+
+/// A format of recordings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audio {
+    /// WAV.
+    Wav,
+    /// MP3.
+    Mp3,
+    /// Vorbis or Opus in Ogg.
+    Ogg,
+    /// FLAC.
+    Flac,
+    /// AAC or ALAC in MP4 (`.m4a`).
+    Mp4,
+    /// Opus or Vorbis in `WebM`.
+    Webm,
+}
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +80,10 @@ pub enum Kind {
     Sheets,
     /// EPUB.
     Epub,
+    /// An image; its text is what a model sees in it.
+    Image(Image),
+    /// A recording; its text is what a model hears in it.
+    Audio(Audio),
 }
 
 impl Kind {
@@ -91,6 +126,16 @@ impl Kind {
             Self::Pptx => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
             Self::Sheets => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             Self::Epub => "application/epub+zip",
+            Self::Image(Image::Png) => "image/png",
+            Self::Image(Image::Jpeg) => "image/jpeg",
+            Self::Image(Image::Gif) => "image/gif",
+            Self::Image(Image::Webp) => "image/webp",
+            Self::Audio(Audio::Wav) => "audio/wav",
+            Self::Audio(Audio::Mp3) => "audio/mpeg",
+            Self::Audio(Audio::Ogg) => "audio/ogg",
+            Self::Audio(Audio::Flac) => "audio/flac",
+            Self::Audio(Audio::Mp4) => "audio/mp4",
+            Self::Audio(Audio::Webm) => "audio/webm",
         }
     }
 }
@@ -160,6 +205,16 @@ fn by_extension(name: &str) -> Option<Kind> {
         "pptx" | "pptm" | "ppsx" => Kind::Pptx,
         "xlsx" | "xlsm" | "xltx" | "xls" | "xlsb" | "ods" => Kind::Sheets,
         "epub" => Kind::Epub,
+        "png" => Kind::Image(Image::Png),
+        "jpg" | "jpeg" => Kind::Image(Image::Jpeg),
+        "gif" => Kind::Image(Image::Gif),
+        "webp" => Kind::Image(Image::Webp),
+        "wav" => Kind::Audio(Audio::Wav),
+        "mp3" => Kind::Audio(Audio::Mp3),
+        "ogg" | "oga" | "opus" => Kind::Audio(Audio::Ogg),
+        "flac" => Kind::Audio(Audio::Flac),
+        "m4a" | "m4b" => Kind::Audio(Audio::Mp4),
+        "weba" => Kind::Audio(Audio::Webm),
         other => Kind::Code(CODE.iter().find(|(name, _)| *name == other)?.1),
     })
 }
@@ -193,11 +248,23 @@ fn by_media_type(media_type: &str) -> Option<Kind> {
         | "application/vnd.ms-excel.sheet.macroenabled.12"
         | "application/vnd.oasis.opendocument.spreadsheet" => Kind::Sheets,
         "application/epub+zip" => Kind::Epub,
-        "text/x-python" | "application/x-python" => Kind::Code("python"),
-        "text/x-rust" => Kind::Code("rust"),
+        "image/png" => Kind::Image(Image::Png),
+        "image/jpeg" | "image/jpg" => Kind::Image(Image::Jpeg),
+        "image/gif" => Kind::Image(Image::Gif),
+        "image/webp" => Kind::Image(Image::Webp),
+        "audio/wav" | "audio/x-wav" | "audio/wave" | "audio/vnd.wave" => Kind::Audio(Audio::Wav),
+        "audio/mpeg" | "audio/mp3" => Kind::Audio(Audio::Mp3),
+        "audio/ogg" | "audio/opus" | "application/ogg" => Kind::Audio(Audio::Ogg),
+        "audio/flac" | "audio/x-flac" => Kind::Audio(Audio::Flac),
+        "audio/mp4" | "audio/m4a" | "audio/x-m4a" => Kind::Audio(Audio::Mp4),
+        "audio/webm" => Kind::Audio(Audio::Webm),
+        "application/x-python" => Kind::Code("python"),
         "text/javascript" | "application/javascript" => Kind::Code("javascript"),
         "application/typescript" | "text/typescript" => Kind::Code("typescript"),
         "text/xml" | "application/xml" | "application/rss+xml" | "application/atom+xml" => Kind::Xml,
+        other if let Some(language) = other.strip_prefix("text/x-").and_then(Language::from_name) => {
+            Kind::Code(language.name())
+        }
         other if other.ends_with("+xml") => Kind::Xml,
         other if other.ends_with("+json") => Kind::Json,
         _ => return None,
@@ -221,8 +288,12 @@ pub enum Detected {
     Broken(&'static str),
 }
 
-fn signature(head: &[u8]) -> Option<Detected> {
+/// `said` is what type and name say: of a container that holds films as well as recordings, only they tell.
+fn signature(head: &[u8], said: Option<Kind>) -> Option<Detected> {
     let other = |what: &str| Detected::Unsupported(what.to_owned());
+    let image = |format| Detected::Kind(Kind::Image(format));
+    let audio = |format| Detected::Kind(Kind::Audio(format));
+    let is_said = |format| said == Some(Kind::Audio(format));
     // A PDF's may stand anywhere in its first KiB.
     if head[..head.len().min(1024)].windows(5).any(|window| window == b"%PDF-") {
         return Some(Detected::Kind(Kind::Pdf));
@@ -232,10 +303,23 @@ fn signature(head: &[u8]) -> Option<Detected> {
         () if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") => Detected::Zip,
         () if starts(b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1") => Detected::Compound,
         () if starts(b"{\\rtf") => other("RTF"),
-        () if starts(b"\x89PNG") || starts(b"\xFF\xD8\xFF") || starts(b"GIF8") => other("an image"),
-        () if starts(b"RIFF") && head.get(8..12) == Some(b"WEBP") => other("an image"),
-        () if starts(b"RIFF") || starts(b"ID3") || starts(b"OggS") || starts(b"fLaC") => other("audio"),
-        () if head.get(4..8) == Some(b"ftyp") => other("audio or video"),
+        () if starts(b"\x89PNG") => image(Image::Png),
+        () if starts(b"\xFF\xD8\xFF") => image(Image::Jpeg),
+        () if starts(b"GIF8") => image(Image::Gif),
+        () if starts(b"RIFF") && head.get(8..12) == Some(b"WEBP") => image(Image::Webp),
+        () if starts(b"RIFF") && head.get(8..12) == Some(b"WAVE") => audio(Audio::Wav),
+        () if starts(b"RIFF") => other("audio or video of this format"),
+        () if starts(b"ID3") || mp3::begins(head) => audio(Audio::Mp3),
+        () if starts(b"OggS") => audio(Audio::Ogg),
+        () if starts(b"fLaC") => audio(Audio::Flac),
+        () if head.get(4..8) == Some(b"ftyp") => match head.get(8..12) {
+            Some(b"M4A " | b"M4B ") => audio(Audio::Mp4),
+            Some(b"heic" | b"heix" | b"mif1" | b"avif") => other("an image of this format (HEIC, AVIF)"),
+            _ if is_said(Audio::Mp4) => audio(Audio::Mp4),
+            _ => other("video"),
+        },
+        () if starts(b"\x1A\x45\xDF\xA3") && is_said(Audio::Webm) => audio(Audio::Webm),
+        () if starts(b"\x1A\x45\xDF\xA3") => other("video"),
         () if starts(b"\x1F\x8B") || starts(b"7z\xBC\xAF") || starts(b"Rar!") => other("an archive"),
         () if starts(b"\x7FELF") || starts(b"MZ\x90") || starts(b"\0asm") => other("a program"),
         () => return None,
@@ -245,11 +329,11 @@ fn signature(head: &[u8]) -> Option<Detected> {
 /// What a file is, by the rule above. `media_type` may have parameters; `name` is a file name or an id; `head` are the file's
 /// first bytes, some KiB of them at least.
 pub fn detect(media_type: &str, name: &str, head: &[u8]) -> Detected {
-    if let Some(found) = signature(head) {
-        return found;
-    }
     let essence = essence(media_type);
     let (declared, named) = (by_media_type(&essence), by_extension(name));
+    if let Some(found) = signature(head, declared.or(named)) {
+        return found;
+    }
     // Some declare JSON for what is a notebook, and XML for what is a feed or a page: the name knows more.
     let kind = match (declared, named) {
         (Some(Kind::Json), Some(Kind::Notebook | Kind::JsonLines)) | (Some(Kind::Xml), Some(Kind::Html)) => {
@@ -263,6 +347,8 @@ pub fn detect(media_type: &str, name: &str, head: &[u8]) -> Detected {
         Some(Kind::Docx | Kind::Pptx | Kind::Sheets) => "Office file",
         Some(Kind::Epub) => "EPUB",
         Some(Kind::OutlookMail) => "Outlook mail",
+        Some(Kind::Image(_)) => "image",
+        Some(Kind::Audio(_)) => "recording",
         Some(kind) => return Detected::Kind(kind),
         None if is_utf8(head) => return Detected::Kind(guessed(head)),
         None => return Detected::Unknown,
@@ -357,13 +443,38 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_said() {
         assert_eq!(detect("", "a.pdf", b"not one"), Detected::Broken("PDF"));
-        assert_eq!(detect("text/plain", "a.png", b"\x89PNG\r\n"), Detected::Unsupported("an image".into()));
         assert_eq!(detect("", "a.rtf", b"{\\rtf1"), Detected::Unsupported("RTF".into()));
         assert_eq!(
             detect("application/octet-stream", "random.bin", &[0, 159, 146, 150, 3, 0, 1]),
             Detected::Unknown
         );
         assert_eq!(detect("", "a.docx", b"PK\x03\x04"), Detected::Zip);
+    }
+
+    #[test]
+    fn images_and_recordings_are_told_by_their_signatures() {
+        let image = |format| Detected::Kind(Kind::Image(format));
+        let audio = |format| Detected::Kind(Kind::Audio(format));
+        assert_eq!(detect("text/plain", "a.txt", b"\x89PNG\r\n"), image(Image::Png));
+        assert_eq!(detect("", "a", b"\xFF\xD8\xFF\xE0"), image(Image::Jpeg));
+        assert_eq!(detect("", "a", b"GIF89a"), image(Image::Gif));
+        assert_eq!(detect("", "a", b"RIFF\x10\0\0\0WEBPVP8 "), image(Image::Webp));
+        assert_eq!(detect("", "a", b"RIFF\x10\0\0\0WAVEfmt "), audio(Audio::Wav));
+        assert_eq!(detect("", "a", b"ID3\x04\0\0"), audio(Audio::Mp3));
+        assert_eq!(detect("", "a", b"\xFF\xFB\x90\x64\0\0"), audio(Audio::Mp3));
+        assert_eq!(detect("", "a", b"OggS\0"), audio(Audio::Ogg));
+        assert_eq!(detect("", "a", b"fLaC\0"), audio(Audio::Flac));
+        assert_eq!(detect("", "a", b"\0\0\0\x20ftypM4A "), audio(Audio::Mp4));
+        // A container of films, too.
+        let webm = b"\x1A\x45\xDF\xA3\x01";
+        assert_eq!(detect("audio/webm", "a.webm", webm), audio(Audio::Webm));
+        assert_eq!(detect("video/webm", "a.webm", webm), Detected::Unsupported("video".into()));
+        let mp4 = b"\0\0\0\x20ftypisom";
+        assert_eq!(detect("audio/mp4", "a", mp4), audio(Audio::Mp4));
+        assert_eq!(detect("", "a.mp4", mp4), Detected::Unsupported("video".into()));
+        assert_eq!(detect("image/png", "a.png", b"no image"), Detected::Broken("image"));
+        // UTF-16 begins like MPEG audio, but for the layer.
+        assert_eq!(detect("", "a.txt", b"\xFF\xFEa\0b\0"), Detected::Kind(Kind::Plain));
     }
 
     #[test]

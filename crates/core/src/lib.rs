@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod keyword;
 pub mod kind;
 pub mod language;
+pub mod media;
 pub mod models;
 pub mod pack;
 pub mod ports;

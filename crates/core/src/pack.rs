@@ -193,6 +193,7 @@ mod tests {
             page: None,
             rows: None,
             table_header: None,
+            sections: Vec::new(),
             places: Vec::new(),
             headings: vec!["Heading".into()],
             metadata: serde_json::Map::new(),

@@ -3,6 +3,7 @@
 mod rerank;
 mod retrieve;
 
+use crate::chunk::Section;
 use crate::conversion::{self, Place, Rows};
 use crate::document::{DocumentId, Metadata, ServedChunk};
 use crate::filter::Filter;
@@ -129,6 +130,9 @@ pub struct Hit {
     /// The header of the table that it begins in, as two lines of Markdown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table_header: Option<String>,
+    /// What begins in it under other headings.
+    #[serde(skip)]
+    pub sections: Vec<Section>,
     /// Pages and rows in it, counted from its first byte.
     #[serde(skip)]
     pub places: Vec<Place>,
@@ -323,6 +327,7 @@ impl<'a, P: Ports> Searcher<'a, P> {
                     rows: Rows::of(&chunk.places),
                     headings: chunk.headings.clone(),
                     table_header: chunk.table_header.clone(),
+                    sections: chunk.sections.clone(),
                     places: chunk.places.clone(),
                     metadata: chunk.metadata.clone(),
                     score,

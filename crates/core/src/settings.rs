@@ -3,6 +3,7 @@
 use crate::chunk::ChunkSettings;
 use crate::document::Metadata;
 use crate::identity::{Fingerprint, digest, short};
+use crate::media::{AudioReader, ImageReader, Readers};
 use crate::models::Calibration;
 use crate::sources::validate_sources;
 use crate::{Error, Result, Tenant};
@@ -103,15 +104,40 @@ pub struct IngestSettings {
     /// What the database may take, in bytes (D1: 10 GB on the paid plan, 500 MB on the free one). Uploads are refused once a
     /// tenth of that is all that would be left.
     pub database_bytes: u64,
+    /// Who reads images; nobody when absent.
+    pub image: Option<ImageReader>,
+    /// Who reads recordings; nobody when absent.
+    pub audio: Option<AudioReader>,
+    /// Formats that the AI binding's `toMarkdown` reads instead of the converter, of [`crate::media::MARKDOWN_FORMATS`]. It costs nothing.
+    pub to_markdown: Vec<String>,
     /// Buckets whose objects are documents.
     pub sources: Vec<Source>,
     /// Minutes from the beginning of a source's sync to the next that begins by itself, at most 10,080 (a week); 0 for none.
     pub sync_minutes: u32,
 }
 
+impl IngestSettings {
+    /// Who reads what the converter does not.
+    pub fn readers(&self) -> Readers {
+        Readers {
+            image: self.image.clone(),
+            audio: self.audio.clone(),
+            to_markdown: self.to_markdown.clone(),
+        }
+    }
+}
+
 impl Default for IngestSettings {
     fn default() -> Self {
-        Self { batch_api: false, database_bytes: 10_000_000_000, sources: Vec::new(), sync_minutes: 60 }
+        Self {
+            batch_api: false,
+            database_bytes: 10_000_000_000,
+            image: None,
+            audio: None,
+            to_markdown: Vec::new(),
+            sources: Vec::new(),
+            sync_minutes: 60,
+        }
     }
 }
 
@@ -334,7 +360,7 @@ impl Default for AnswerSettings {
 }
 
 /// What searches and answers may cost, in neurons by [`crate::prices`] and in tokens of chat models; a model without a known
-/// price costs no neurons here. Uploads are not counted.
+/// price costs no neurons here. Of uploads, what models see in images and hear in recordings is counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -378,6 +404,7 @@ impl Settings {
     /// [`Error::Invalid`] naming the field, the value and the allowed range.
     pub fn validate(&self) -> Result<()> {
         self.chunk.validate()?;
+        self.ingest.readers().validate()?;
         within("embedding.dimensions", self.embedding.dimensions, 1..=1536)?;
         within("search.candidates", self.search.candidates, 1..=100)?;
         within("search.rerank_candidates", self.search.rerank_candidates, 0..=100)?;

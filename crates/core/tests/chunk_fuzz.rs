@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use promises::{Clock, check};
-use ragflare_core::chunk::{ChunkSettings, Format};
+use ragflare_core::chunk::{ChunkSettings, Format, Language};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/fuzz");
 
@@ -161,13 +161,13 @@ impl Random {
             1 => 64,
             _ => self.below(257),
         };
-        let most = ChunkSettings { target, overlap: 0, prefix }.max_tokens() / 2;
+        let most = ChunkSettings { target, code_target: target, overlap: 0, prefix }.max_tokens() / 2;
         let overlap = match self.below(4) {
             0 => most,
             1 => self.below(most + 1),
             _ => 0,
         };
-        ChunkSettings { target, overlap, prefix }
+        ChunkSettings { target, code_target: target, overlap, prefix }
     }
 
     /// A part of a text.
@@ -298,7 +298,8 @@ fn run(random: &mut Random, seeds: &[String], seen: &mut Seen, keep: Option<&Pat
         _ => 1_500,
     };
     let text = random.text(seeds, most);
-    let format = random.one_of(&[Format::Plain, Format::Markdown, Format::Markdown]);
+    let code = Format::Code(random.one_of(Language::ALL));
+    let format = random.one_of(&[Format::Plain, Format::Markdown, Format::Markdown, code]);
     let settings = random.settings();
     seen.texts += 1;
     seen.bytes += text.len();
@@ -335,11 +336,11 @@ fn what_once_broke_keeps_the_promises() {
     read(Path::new(CORPUS), &mut texts);
     assert!(!texts.is_empty());
     for text in &texts {
-        for format in [Format::Plain, Format::Markdown] {
+        for format in [Format::Plain, Format::Markdown, Format::Code(Language::Rust)] {
             for (target, overlap, prefix) in
                 [(32, 0, 0), (32, 16, 64), (40, 7, 256), (256, 0, 64), (510, 255, 0)]
             {
-                check(text, format, ChunkSettings { target, overlap, prefix });
+                check(text, format, ChunkSettings { target, code_target: target, overlap, prefix });
             }
         }
     }

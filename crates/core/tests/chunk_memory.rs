@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format};
+use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, Language};
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -85,7 +85,7 @@ fn memory_does_not_grow_with_the_text() {
         // What takes the most is also seen for eight times as long.
         let size = if ["brackets", "shortcuts"].contains(&name) { 8 << 20 } else { 1 << 20 };
         let text = part.repeat(size / part.len());
-        for format in [Format::Plain, Format::Markdown] {
+        for format in [Format::Plain, Format::Markdown, Format::Code(Language::TypeScript)] {
             let (chunks, peak) = measure(&text, format, ChunkSettings::default());
             println!(
                 "{name:16} {format:?}: {} chunks, {:.1} MiB",
@@ -96,7 +96,7 @@ fn memory_does_not_grow_with_the_text() {
         }
     }
     let text = "a ".repeat(1 << 20);
-    let settings = ChunkSettings { target: 32, overlap: 16, prefix: 0 };
+    let settings = ChunkSettings { target: 32, code_target: 32, overlap: 16, prefix: 0 };
     let (_, peak) = measure(&text, Format::Markdown, settings);
     assert!(peak <= LIMIT, "small chunks took {peak} bytes");
 }

@@ -6,13 +6,13 @@ mod promises;
 
 use promises::{Clock, check, chunks};
 use proptest::prelude::*;
-use ragflare_core::chunk::{ChunkSettings, Format};
+use ragflare_core::chunk::{ChunkSettings, Format, Language};
 
 fn settings() -> impl Strategy<Value = ChunkSettings> {
     let target = prop_oneof![32_usize..64, Just(256), 32_usize..=510];
     (target, 0_usize..=100, 0_usize..=256).prop_map(|(target, overlap, prefix)| {
-        let most = ChunkSettings { target, overlap: 0, prefix }.max_tokens() / 2;
-        ChunkSettings { target, overlap: most * overlap.saturating_sub(40) / 60, prefix }
+        let most = ChunkSettings { target, code_target: target, overlap: 0, prefix }.max_tokens() / 2;
+        ChunkSettings { target, code_target: target, overlap: most * overlap.saturating_sub(40) / 60, prefix }
     })
 }
 
@@ -84,6 +84,95 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece(), 0..60).prop_map(|pieces| pieces.concat())
 }
 
+/// Pieces of code, of no language in particular.
+fn code() -> impl Strategy<Value = String> {
+    let fixed = [
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{\n",
+        "}\n",
+        "\n\n",
+        ";\n",
+        ",\n",
+        ":\n",
+        "\n",
+        "\n    ",
+        "\n        ",
+        "\n\t",
+        "\r\n",
+        "\"",
+        "'",
+        "`",
+        "\"\"\"",
+        "'''",
+        "\\",
+        "\\\n",
+        "//",
+        "/*",
+        "*/",
+        "# ",
+        "--",
+        "--[[",
+        "]]",
+        "(*",
+        "*)",
+        "<!-- ",
+        "-->",
+        "{-",
+        "-}",
+        "=begin\n",
+        "=end\n",
+        "<<EOF\n",
+        "EOF\n",
+        "R\"x(",
+        ")x\"",
+        "r#\"",
+        "\"#",
+        "${",
+        "#{",
+        "/[/]/",
+        "#if x\n",
+        "#else\n",
+        "#endif\n",
+        "fn f() ",
+        "def f(a):\n",
+        "class A ",
+        "impl B for C ",
+        "func (s *S) Run() ",
+        "public int f(int a) ",
+        "CREATE TABLE t (",
+        "key:\n",
+        "- item: x\n",
+        "[section]\n",
+        "(defn f [x] ",
+        "f() {\n",
+        "f <- function(x) ",
+        "@Name(1)\n",
+        "#[test]\n",
+        "/// doc\n",
+        "end\n",
+        "else ",
+        "let x = 1;\n",
+        "return x\n",
+        "'a",
+        "1'000",
+        "向量",
+        "\u{301}",
+        "\u{a0}",
+    ];
+    let part = prop_oneof![
+        8 => prop::sample::select(fixed.to_vec()).prop_map(str::to_owned),
+        2 => "[a-z_]{1,9}[ .=(]?",
+        1 => (prop::sample::select(fixed.to_vec()), 1_usize..600).prop_map(|(part, n)| part.repeat(n)),
+        1 => ("[ -~]{1,9}\n?", 1_usize..400).prop_map(|(s, n)| s.repeat(n)),
+    ];
+    prop::collection::vec(part, 0..80).prop_map(|parts| parts.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
@@ -95,6 +184,24 @@ proptest! {
     #[test]
     fn plain_text_keeps_the_promises(text in text(), settings in settings()) {
         check(&text, Format::Plain, settings);
+    }
+
+    #[test]
+    fn code_keeps_the_promises(
+        text in code(),
+        language in prop::sample::select(Language::ALL.to_vec()),
+        settings in settings(),
+    ) {
+        check(&text, Format::Code(language), settings);
+    }
+
+    #[test]
+    fn any_text_read_as_code_keeps_the_promises(
+        text in text(),
+        language in prop::sample::select(Language::ALL.to_vec()),
+        settings in settings(),
+    ) {
+        check(&text, Format::Code(language), settings);
     }
 
     #[test]
@@ -121,6 +228,14 @@ proptest! {
         }
     }
 }
+
+const FORMATS: [Format; 5] = [
+    Format::Plain,
+    Format::Markdown,
+    Format::Code(Language::Rust),
+    Format::Code(Language::TypeScript),
+    Format::Code(Language::Python),
+];
 
 /// Texts of about `len` bytes that break what is made for real ones.
 fn hostile(len: usize) -> Vec<(&'static str, String)> {
@@ -201,6 +316,26 @@ fn hostile(len: usize) -> Vec<(&'static str, String)> {
         ("Markdown", fill(manual)),
         ("sentences", fill("It was a dark and stormy night. The rain fell in torrents, mostly. ")),
         ("nothing", String::new()),
+        ("braces", fill("{")),
+        ("braces, closed", fill("}")),
+        ("blocks", fill("{}")),
+        ("lines of braces", fill("{\n")),
+        ("statements", fill("a;")),
+        ("functions", fill("fn f(a: u8) { g(a); }\n")),
+        ("functions in functions", fill("fn f() {\n")),
+        ("a function's long head", format!("fn f({}) {{}}", fill("a: u8, "))),
+        ("stairs", (0..len / 200).map(|step| format!("{}if a:\n", " ".repeat(step % 400))).collect()),
+        ("annotations", fill("@A\n")),
+        ("comments", fill("// a\n")),
+        ("comments after blanks", fill("\n\n/* a */\n")),
+        ("an open comment", format!("/*{}", fill(" * a\n"))),
+        ("nested comments", fill("/*")),
+        ("an open string", format!("\"\"\"{}", fill("a\n"))),
+        ("quotes", fill("\"")),
+        ("templates", fill("`${")),
+        ("regexes", fill("=/a")),
+        ("shifts", fill("<<A\n")),
+        ("conditions", fill("#if a\n")),
     ];
     named.into()
 }
@@ -209,10 +344,10 @@ fn hostile(len: usize) -> Vec<(&'static str, String)> {
 fn hostile_texts_keep_the_promises() {
     let settings = [(256, 0, 64), (32, 16, 256), (510, 0, 0), (40, 3, 0)];
     for (number, (name, text)) in hostile(12_000).iter().enumerate() {
-        for format in [Format::Plain, Format::Markdown] {
+        for format in FORMATS {
             println!("{name}, {format:?}");
             let (target, overlap, prefix) = settings[number % settings.len()];
-            check(text, format, ChunkSettings { target, overlap, prefix });
+            check(text, format, ChunkSettings { target, code_target: target, overlap, prefix });
         }
     }
 }
@@ -226,11 +361,12 @@ fn a_hostile_megabyte_keeps_the_promises() {
     let mut turn = 0;
     for (name, text) in &hostile(1 << 20) {
         let mebibytes = text.len().max(1) as f64 / f64::from(1 << 20);
-        for format in [Format::Plain, Format::Markdown] {
+        for format in FORMATS {
             turn += 1;
             let mine = SETTINGS.iter().enumerate().filter(|(nth, _)| every || turn % SETTINGS.len() == *nth);
             for (_, &(target, overlap)) in mine {
-                let time = check(text, format, ChunkSettings { target, overlap, prefix: 0 });
+                let time =
+                    check(text, format, ChunkSettings { target, code_target: target, overlap, prefix: 0 });
                 let pace = time.as_secs_f64() / mebibytes;
                 println!("{name:24} {format:8?} {target} with overlap {overlap}: {pace:.2} s/MiB");
             }
@@ -242,7 +378,7 @@ fn a_hostile_megabyte_keeps_the_promises() {
 fn anything_takes_time_in_proportion_to_its_length() {
     // Two of the pieces that a text is looked at in: what takes the square of a piece takes minutes of these.
     for (name, text) in &hostile(1 << 18) {
-        for format in [Format::Plain, Format::Markdown] {
+        for format in FORMATS {
             let clock = Clock::start();
             let count = chunks(text, format, ChunkSettings::default()).len();
             let time = clock.elapsed();
@@ -264,7 +400,11 @@ fn code_and_tables_that_fit_are_whole_below_headings() {
             ];
             for block in blocks {
                 let text = format!("before\n\n{heading}\n\n#{heading}\n\n{block}\n\nafter\n");
-                check(&text, Format::Markdown, ChunkSettings { target: 32, overlap: 0, prefix: 0 });
+                check(
+                    &text,
+                    Format::Markdown,
+                    ChunkSettings { target: 32, code_target: 32, overlap: 0, prefix: 0 },
+                );
             }
         }
     }
@@ -276,7 +416,11 @@ fn characters_of_several_are_whole_whatever_comes_before() {
         for character in ["🇩🇪", "👩\u{200d}👩\u{200d}👧", "e\u{301}\u{302}"] {
             let text = before.to_owned() + &character.repeat(3_000);
             for target in [32, 256] {
-                let chunks = chunks(&text, Format::Plain, ChunkSettings { target, overlap: 0, prefix: 0 });
+                let chunks = chunks(
+                    &text,
+                    Format::Plain,
+                    ChunkSettings { target, code_target: target, overlap: 0, prefix: 0 },
+                );
                 let is_whole =
                     |at: usize| at <= before.len() || (at - before.len()).is_multiple_of(character.len());
                 assert!(

@@ -28,7 +28,7 @@ use crate::vectorize::wire::WireError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
-    /// Workers AI: operations `embed`, `rerank`, `chat`, and `run` for a model that the twin does not know.
+    /// Workers AI: operations `embed`, `rerank`, `chat`, `run` for a model that the twin does not know, and `toMarkdown`.
     /// Of the asynchronous batches: `submit`, `collect`, and `batch` for each request inside one, where an
     /// error is that request's own.
     Ai,
@@ -126,6 +126,8 @@ pub enum Action {
     /// A chat answers exactly this; a stream is cut at random places, in the middle of lines and characters too. A JSON
     /// mode is not looked at: models have been seen to miss theirs.
     Answer(Dictated),
+    /// Workers AI answers with exactly this JSON, whatever was asked: for models that the twin lacks.
+    Reply(Value),
     /// A chat answers as a model that obeys whoever wrote the documents in its prompt, and worse
     /// ([`crate::ai::obedience`]); cut like `answer`.
     Obey(bool),
@@ -229,6 +231,7 @@ impl Action {
             Self::Disconnect(_) => "disconnect".to_owned(),
             Self::CutReply(_) => "cut_reply".to_owned(),
             Self::Answer(_) => "answer".to_owned(),
+            Self::Reply(_) => "reply".to_owned(),
             Self::Obey(_) => "obey".to_owned(),
         }
     }
@@ -254,6 +257,8 @@ pub struct Plan {
     pub cut_reply: bool,
     /// See [`Action::Answer`], with a seed for the cuts.
     pub answer: Option<(Dictated, u64)>,
+    /// See [`Action::Reply`].
+    pub reply: Option<Value>,
     /// See [`Action::Obey`], a seed for the cuts.
     pub obey: Option<u64>,
 }
@@ -343,6 +348,7 @@ impl Faults {
                 Action::Disconnect(yes) => plan.disconnect = *yes,
                 Action::CutReply(yes) => plan.cut_reply = *yes,
                 Action::Answer(said) => plan.answer = Some((said.clone(), armed.random.random())),
+                Action::Reply(reply) => plan.reply = Some(reply.clone()),
                 Action::Obey(yes) => plan.obey = yes.then(|| armed.random.random()),
             }
             break;
@@ -461,6 +467,17 @@ mod tests {
         assert_eq!((said.text.as_str(), said.tool_calls[0].name.as_str()), ("", "t"));
         let again: Vec<Rule> = serde_json::from_value(json!(faults.get())).unwrap();
         assert_eq!(again, faults.get());
+    }
+
+    #[test]
+    fn a_reply_is_any_json() {
+        let reply = json!({"text": "Heard.", "segments": [{"start": 0.5, "end": 2, "text": "Heard."}]});
+        let faults = faults(json!([
+            {"match": {"service": "ai", "op": "run", "model": "w"}, "times": 1, "action": {"reply": reply}}
+        ]));
+        let call = Call { service: Service::Ai, op: "run", model: Some("w"), body: b"" };
+        assert_eq!(faults.plan(&call).reply, Some(reply));
+        assert_eq!(faults.plan(&call), Plan::default());
     }
 
     #[test]

@@ -194,8 +194,23 @@ async fn ai_errors_have_the_platforms_shape() {
     assert_eq!((status, &error["internalCode"]), (400, &json!(3003)));
     let (status, error) = bench.ai("@cf/baai/bge-small-en-v1.5", " ".repeat(10_000_001)).await;
     assert_eq!((status, &error["internalCode"]), (413, &json!(3006)));
+    // The binding reads this one's text from `errors`.
     let (status, error) = bench.call("POST", "/to-everything/markdown/transformer", &[], "{}").await;
-    assert_eq!((status, &error["internalCode"]), (400, &json!(5007)));
+    assert_eq!((status, &error["errors"][0]["code"]), (400, &json!(5007)));
+    assert!(
+        error["errors"][0]["message"].as_str().is_some_and(|text| text.starts_with("5007: The twin has no"))
+    );
+    // What only the platform has is called by its name.
+    for (model, what) in
+        [("@cf/openai/whisper-large-v3-turbo", "speech"), ("@cf/google/gemma-4-26b-a4b-it", "vision")]
+    {
+        let (_, error) = bench.ai(model, r#"{"inputs":{"audio":""},"options":{}}"#).await;
+        assert_eq!(error["internalCode"], 5007);
+        assert_eq!(
+            error["description"],
+            format!("No such model {model} or task: the twin has no {what} models, only the platform does")
+        );
+    }
     let (status, models) = bench.call("GET", "/ai-api/models/search?search=x", &[], "").await;
     assert_eq!((status, &models["result"]), (200, &json!([])));
 }

@@ -1,14 +1,17 @@
 //! A folder of files, uploaded as a person would, against a list of those that should be refused.
 //!
 //! `RAGFLARE_FILES` names the folder; `tests/expected/refused.tsv` lists path, code and reason. Without it, the fixtures are
-//! the folder.
+//! the folder. `RAGFLARE_PEER` names a Python with markitdown: then both are timed, see tests/formats_peer.py.
 
 use crate::World;
 use anyhow::{Context, Result, ensure};
 use ragflare_tests::Client;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use xtask::paths;
 
 const REFUSED: &str = include_str!("../../expected/refused.tsv");
@@ -24,6 +27,8 @@ struct Tally {
     otherwise: Vec<String>,
     wrongly_accepted: Vec<String>,
     crashed: Vec<String>,
+    /// Of files that both read: bytes, our milliseconds, the peer's.
+    timed: (u64, u64, f64),
 }
 
 pub(crate) fn is_read(world: &World) -> Result<()> {
@@ -42,6 +47,7 @@ pub(crate) fn is_read(world: &World) -> Result<()> {
         .collect();
     let client = world.admin.tenant("folder")?;
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut ids = BTreeMap::new();
     for group in files.chunks(AT_A_TIME) {
         let mut sent = Vec::new();
         for path in group {
@@ -56,6 +62,7 @@ pub(crate) fn is_read(world: &World) -> Result<()> {
                 200 | 202 => {
                     let body = reply.expect(reply.status)?;
                     let id = body["documents"][0]["id"].as_str().context("no id")?.to_owned();
+                    ids.insert(path.clone(), id.clone());
                     sent.push((path, id));
                     continue;
                 }
@@ -73,6 +80,7 @@ pub(crate) fn is_read(world: &World) -> Result<()> {
             );
         }
     }
+    time(world, &folder, &files, &ids, &mut tallies)?;
     report(&tallies);
     let wrong: Vec<&String> = tallies
         .values()
@@ -81,6 +89,47 @@ pub(crate) fn is_read(world: &World) -> Result<()> {
     ensure!(is_given || wrong.is_empty(), "{wrong:#?}");
     let crashed: Vec<&String> = tallies.values().flat_map(|tally| &tally.crashed).collect();
     ensure!(crashed.is_empty(), "{crashed:#?}");
+    Ok(())
+}
+
+/// How long the converter took, as it says itself, beside the peer.
+fn time(
+    world: &World,
+    folder: &Path,
+    files: &[String],
+    ids: &BTreeMap<String, String>,
+    tallies: &mut BTreeMap<String, Tally>,
+) -> Result<()> {
+    let ledger = world.stack.ledger()?;
+    let conversions: Vec<&Value> = ledger.iter().filter(|line| line["invocation"] == "convert").collect();
+    let memory = conversions.iter().filter_map(|line| line["spent"]["wasm_memory_bytes"].as_u64()).max();
+    eprintln!("{} conversions, wasm memory at most {memory:?} bytes", conversions.len());
+    let Some(python) = std::env::var_os("RAGFLARE_PEER") else { return Ok(()) };
+    let mut peer = Command::new(python)
+        .arg(paths::checkout().join("tests/formats_peer.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let paths: String = files.iter().map(|path| format!("{}\n", folder.join(path).display())).collect();
+    let mut input = peer.stdin.take().context("no input")?;
+    let writer = std::thread::spawn(move || input.write_all(paths.as_bytes()));
+    let output = peer.wait_with_output()?;
+    writer.join().ok().context("the peer stopped reading")??;
+    let said: BTreeMap<String, f64> = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter_map(|(path, seconds)| Some((path.to_owned(), seconds.parse().ok()?)))
+        .collect();
+    for path in files {
+        let ours = ids.get(path).and_then(|id| conversions.iter().find(|line| line["name"] == id.as_str()));
+        let ours = ours.and_then(|line| Some((line["bytes"].as_u64()?, line["ms"].as_u64()?)));
+        let theirs = said.get(&folder.join(path).display().to_string());
+        if let (Some((bytes, milliseconds)), Some(seconds)) = (ours, theirs) {
+            let timed = &mut tallies.entry(format_of(path)).or_default().timed;
+            *timed = (timed.0 + bytes, timed.1 + milliseconds, timed.2 + seconds * 1000.0);
+        }
+    }
     Ok(())
 }
 

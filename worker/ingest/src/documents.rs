@@ -6,6 +6,7 @@ use ragflare_cloudflare::core::filter::check_metadata;
 use ragflare_cloudflare::core::identity::object_key;
 use ragflare_cloudflare::core::ingest::{Change, NewUpload, Registered};
 use ragflare_cloudflare::core::kind::{self, Kind};
+use ragflare_cloudflare::core::media::Readers;
 use ragflare_cloudflare::core::ports::{DocumentStore, ListQuery, Ports};
 use ragflare_cloudflare::core::{Error, Tenant};
 use ragflare_cloudflare::http::{ApiError, json, method, read_json, refuse_encoding};
@@ -97,7 +98,8 @@ async fn put(
     let title = title(query.get("title").cloned())?;
     let condition = precondition(request)?;
     refuse_encoding(request)?;
-    let media_type = readable_type(request.headers().get("content-type")?.as_deref(), id.as_str())?;
+    let declared = request.headers().get("content-type")?;
+    let media_type = readable_type(&readers(invocation), declared.as_deref(), id.as_str())?;
     // Nothing may be refused from here on, except by what cleans up: the object is there.
     let object_key = object_key(tenant, &random(16)?)?;
     let objects = invocation.rag.platform().objects();
@@ -175,21 +177,41 @@ pub(crate) fn metadata(invocation: &Invocation, text: Option<&str>) -> Result<Me
     Ok(metadata)
 }
 
+/// Who reads what the converter does not.
+pub(crate) fn readers(invocation: &Invocation) -> Readers {
+    invocation.rag.settings().ingest.readers()
+}
+
 /// The type to read bytes as: as declared, with a charset that is not UTF-8; or by the name's ending where the declaration
 /// says nothing.
 ///
 /// # Errors
 /// 415 for what is known to be read by nobody here; what the bytes are is looked at later.
-pub(crate) fn readable_type(declared: Option<&str>, name: &str) -> Result<String, ApiError> {
+pub(crate) fn readable_type(
+    readers: &Readers,
+    declared: Option<&str>,
+    name: &str,
+) -> Result<String, ApiError> {
     let declared = declared.unwrap_or_default();
     let essence = kind::essence(declared);
     if let "" | "application/octet-stream" | "application/x-www-form-urlencoded" = essence.as_str() {
         let named = kind::declared("", name).map_or("application/octet-stream", Kind::media_type);
         return Ok(named.to_owned());
     }
-    if kind::declared(&essence, name).is_none() && kind::is_no_document(&essence) {
-        let message = format!("can't read `{essence}`: it is none of the formats that text is taken from");
-        return Err(ApiError::new(415, "unsupported_media_type", message));
+    let unsupported = |message: String| ApiError::new(415, "unsupported_media_type", message);
+    match kind::declared(&essence, name) {
+        Some(kind) => {
+            readers.check(kind).map_err(|error| match error {
+                Error::Document { message, .. } => unsupported(message),
+                other => other.into(),
+            })?;
+        }
+        None if kind::is_no_document(&essence) => {
+            let message =
+                format!("can't read `{essence}`: it is none of the formats that text is taken from");
+            return Err(unsupported(message));
+        }
+        None => {}
     }
     Ok(match kind::charset(declared) {
         Some(charset) => format!("{essence}; charset={charset}"),

@@ -1,6 +1,6 @@
 //! `POST /v1/documents`: files, whose names become ids.
 
-use crate::documents::{MAX_BYTES, Query, metadata, readable_type, title};
+use crate::documents::{MAX_BYTES, Query, metadata, readable_type, readers, title};
 use ragflare_cloudflare::core::document::{Document, DocumentId, Metadata};
 use ragflare_cloudflare::core::identity::object_key;
 use ragflare_cloudflare::core::ingest::{NewUpload, Precondition, Registered};
@@ -129,7 +129,7 @@ async fn take(
     id: &DocumentId,
     file: NewFile<'_>,
 ) -> Result<(u16, Document), ApiError> {
-    let media_type = readable_type(file.declared.as_deref(), &file.name)?;
+    let media_type = readable_type(&readers(invocation), file.declared.as_deref(), &file.name)?;
     // Nothing may be refused from here on, except by what cleans up: the object is there.
     let object_key = object_key(tenant, &random(16)?)?;
     let objects = invocation.rag.platform().objects();

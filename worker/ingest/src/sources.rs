@@ -4,6 +4,7 @@ use crate::consumer::Budget;
 use crate::documents::{MAX_BYTES, readable_type};
 use ragflare_cloudflare::Platform;
 use ragflare_cloudflare::core::document::Failure;
+use ragflare_cloudflare::core::media::Readers;
 use ragflare_cloudflare::core::ports::{Job, JobQueue, Ports, SourcePorts, SourceTable, Sync};
 use ragflare_cloudflare::core::settings::Source;
 use ragflare_cloudflare::core::sources::Sources;
@@ -33,8 +34,9 @@ fn sources(invocation: &Invocation) -> Sources<'_, Platform> {
 }
 
 /// What an upload of this type and name would be read as.
-fn media_type(declared: Option<&str>, key: &str) -> Result<String, Failure> {
-    readable_type(declared, key).map_err(|error| Failure { code: error.code, message: error.message })
+fn media_type(readers: &Readers, declared: Option<&str>, key: &str) -> Result<String, Failure> {
+    readable_type(readers, declared, key)
+        .map_err(|error| Failure { code: error.code, message: error.message })
 }
 
 /// `GET /v1/admin/sources`: those of the settings, and those that were in them once.

@@ -64,7 +64,9 @@ pub(super) fn read(folder: &Path, own_chunks: bool) -> Result<Set> {
             }
         }
         if own_chunks {
-            documents.push(plain(document_id(&file.original_uuid)?, file.content));
+            let media_type = media_type(&file.content);
+            let id = document_id(&file.original_uuid)?;
+            documents.push(Document { media_type, ..plain(id, file.content) });
         }
     }
     let path = folder.join("evaluation_set.jsonl");
@@ -96,4 +98,26 @@ pub(super) fn read(folder: &Path, own_chunks: bool) -> Result<Set> {
 
 fn plain(id: ragflare_core::document::DocumentId, text: String) -> Document {
     Document { id, title: None, text, media_type: "text/plain" }
+}
+
+/// How lines begin in the languages of the set, which tells no file names.
+const BEGINNINGS: [(&str, &[&str]); 4] = [
+    ("text/x-rust", &["fn ", "pub ", "let ", "impl", "use ", "match "]),
+    ("text/x-python", &["def ", "from ", "self.", "elif ", "if __name__"]),
+    ("text/x-java", &["package ", "import java", "import org", "public ", "private ", "@"]),
+    ("text/x-cpp", &["#include", "#if", "#endif", "#define", "namespace ", "std::", "template", "static "]),
+];
+
+/// The media type of a file of code.
+fn media_type(text: &str) -> &'static str {
+    let count = |beginnings: &[&str]| {
+        let begins =
+            |line: &&str| beginnings.iter().any(|beginning| line.trim_start().starts_with(beginning));
+        text.lines().filter(begins).count()
+    };
+    let counted = BEGINNINGS.iter().map(|(media_type, beginnings)| (count(beginnings), *media_type));
+    counted
+        .max_by_key(|(count, _)| *count)
+        .filter(|(count, _)| *count > 0)
+        .map_or("text/plain", |(_, found)| found)
 }

@@ -20,7 +20,7 @@ fn entry(tenant: &Tenant, chunk: &ChunkRow) -> String {
     json!({
         "ordinal": chunk.ordinal, "vector": chunk.vector, "hash": chunk.hash, "text": chunk.text,
         "start": chunk.start, "end": chunk.end, "tokens": chunk.tokens, "terms": chunk.terms.len(),
-        "page": chunk.places.first().and_then(|place| place.page), "places": chunk.places,
+        "page": chunk.places.first().and_then(|place| place.page), "sections": chunk.sections, "places": chunk.places,
         "table_header": chunk.table_header, "headings": chunk.headings, "keywords": stored_terms(tenant, &chunk.terms),
     })
     .to_string()
@@ -43,9 +43,9 @@ pub(super) fn write_part(
         .map(|slice| {
             statement(format!(
                 "INSERT INTO chunk_entries (tenant, document, generation, part, ordinal, vector, hash, text, start, \
-                 \"end\", tokens, terms, page, places, table_header, headings, keywords) SELECT ?1, ?2, ?3, ?5, value->>'ordinal', \
+                 \"end\", tokens, terms, page, sections, places, table_header, headings, keywords) SELECT ?1, ?2, ?3, ?5, value->>'ordinal', \
                  value->>'vector', value->>'hash', value->>'text', value->>'start', value->>'end', value->>'tokens', \
-                 value->>'terms', value->>'page', nullif(value->>'places', '[]'), value->>'table_header', value->>'headings', value->>'keywords' FROM json_each(?6) \
+                 value->>'terms', value->>'page', nullif(value->>'sections', '[]'), nullif(value->>'places', '[]'), value->>'table_header', value->>'headings', value->>'keywords' FROM json_each(?6) \
                  WHERE EXISTS (SELECT 1 FROM generations WHERE {open}) \
                  AND EXISTS (SELECT 1 FROM parts WHERE {undone})"
             ))

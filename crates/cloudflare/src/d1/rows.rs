@@ -304,7 +304,7 @@ impl OutdatedRow {
 
 /// The columns of [`ServedRow`], from `chunks c` and its generation `g`.
 pub(super) const CHUNK_COLUMNS: &str = "c.row, c.vector, c.document, c.ordinal, c.text, c.start, c.\"end\" AS \"end\", \
-    c.tokens, c.places, c.table_header, c.headings, g.title, g.metadata";
+    c.tokens, c.sections, c.places, c.table_header, c.headings, g.title, g.metadata";
 
 /// Where those columns come from: chunks of served generations only.
 pub(super) const CHUNK_SOURCE: &str = "chunks c \
@@ -321,6 +321,7 @@ pub(super) struct ServedRow {
     start: u64,
     end: u64,
     tokens: u64,
+    sections: Option<String>,
     places: Option<String>,
     table_header: Option<String>,
     headings: String,
@@ -339,6 +340,7 @@ impl ServedRow {
             start: self.start,
             end: self.end,
             tokens: self.tokens,
+            sections: self.sections.as_deref().map(parsed).transpose()?.unwrap_or_default(),
             places: self.places.as_deref().map(parsed).transpose()?.unwrap_or_default(),
             table_header: self.table_header,
             headings: parsed(&self.headings)?,

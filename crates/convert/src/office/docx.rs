@@ -1,10 +1,17 @@
 //! Word: headings by their styles, lists by their numbering, tables, notes, text boxes, equations as they are read aloud.
 
-use super::relations;
+mod equation;
+mod inline;
+mod styles;
+
+use super::{chart, relations};
 use crate::package::Package;
-use crate::tree::{Element, Node};
+use crate::tree::{self, Element, Node};
 use crate::{Converted, Limits, Refusal, markdown};
+use equation::equation;
+use inline::Inline;
 use std::collections::HashMap;
+use styles::{Style, lists, numbering, styles};
 
 const MAIN: &str = "word/document.xml";
 /// Tables within tables.
@@ -12,19 +19,30 @@ const DEEPEST: usize = 8;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "Word document", limits)?;
-    let document = package.required(MAIN)?;
-    let Some(body) = document.child("body") else {
-        return Err(Refusal::broken("Word document", "it has no body"));
-    };
+    let links = relations::of(&package, MAIN)?;
     let mut writer = Writer {
         styles: styles(package.xml("word/styles.xml")?.as_ref()),
         lists: lists(package.xml("word/numbering.xml")?.as_ref()),
-        links: relations::of(&package, MAIN)?,
+        charts: charts(&package, &links)?,
+        links,
         counters: HashMap::new(),
         notes: Vec::new(),
+        shown: Vec::new(),
         out: String::new(),
     };
-    writer.blocks(body, 0);
+    // Block by block: a tree of a thousand pages would take all the memory there is.
+    let document = package.text(MAIN)?;
+    let rest = tree::read(&document, "Word document", limits, "body", &mut |block| {
+        writer.blocks(&Element { children: vec![Node::Element(block)], ..Element::default() }, 0);
+        if writer.out.len() > limits.text {
+            return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });
+        }
+        Ok(())
+    })?;
+    drop(document);
+    if rest.child("body").is_none() {
+        return Err(Refusal::broken("Word document", "it has no body"));
+    }
     writer.end_block();
     for (part, name) in [("word/footnotes.xml", "footnote"), ("word/endnotes.xml", "endnote")] {
         if let Some(notes) = package.xml(part)? {
@@ -40,129 +58,32 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     Ok(Converted { title: title.filter(|title| !title.is_empty()), ..Converted::text(writer.out) })
 }
 
-/// What a paragraph style means.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Style {
-    /// Level of a heading.
-    heading: Option<usize>,
-    is_code: bool,
-    is_quote: bool,
-    /// Numbering: list and level.
-    list: Option<(u32, usize)>,
-}
-
-/// Styles by id, with what they have from the one that they are based on.
-fn styles(part: Option<&Element>) -> HashMap<String, Style> {
-    let mut known: HashMap<String, Style> = HashMap::new();
-    let all: Vec<&Element> =
-        part.into_iter().flat_map(Element::elements).filter(|element| element.name == "style").collect();
-    // A style may stand before the one it is based on.
-    for _ in 0..4 {
-        for style in &all {
-            let Some(id) = style.attribute("styleId") else { continue };
-            let value = |name: &str| style.child(name).and_then(|child| child.attribute("val"));
-            let mut meant = value("basedOn").and_then(|base| known.get(base)).copied().unwrap_or_default();
-            let name = value("name").unwrap_or(id).to_ascii_lowercase();
-            let level = name.strip_prefix("heading ").and_then(|level| level.trim().parse::<usize>().ok());
-            let outline =
-                style.path(&["pPr", "outlineLvl"]).and_then(|it| it.attribute("val")?.parse::<usize>().ok());
-            match (level, name.as_str(), outline) {
-                (Some(level), _, _) => meant.heading = Some(level.clamp(1, 6)),
-                (None, "title", _) => meant.heading = Some(1),
-                (None, _, Some(level)) if level < 9 => meant.heading = Some((level + 1).min(6)),
-                _ => {}
-            }
-            meant.is_code |= name.contains("code") || name.contains("preformatted") || name == "macro text";
-            meant.is_quote |= name == "quote" || name == "intense quote";
-            meant.list = numbering(style).or(meant.list);
-            known.insert(id.to_owned(), meant);
+/// The tables of a document's charts.
+fn charts(
+    package: &Package<'_>,
+    links: &HashMap<String, String>,
+) -> Result<HashMap<String, String>, Refusal> {
+    let mut out = HashMap::new();
+    for (id, path) in links.iter().filter(|(_, path)| path.starts_with("word/charts/")) {
+        if let Some(chart) = package.xml(path)? {
+            out.insert(id.clone(), chart::table(&chart));
         }
     }
-    known
-}
-
-/// The list and level that a paragraph or style names; list 0 takes it out of any.
-fn numbering(owner: &Element) -> Option<(u32, usize)> {
-    let numbering = owner.path(&["pPr", "numPr"])?;
-    let value = |name: &str| numbering.child(name).and_then(|child| child.attribute("val"));
-    Some((value("numId")?.parse().ok()?, value("ilvl").and_then(|level| level.parse().ok()).unwrap_or(0)))
-}
-
-/// Whether a list's levels are numbered, by list.
-fn lists(part: Option<&Element>) -> HashMap<u32, Vec<bool>> {
-    let all = |name: &'static str| {
-        part.into_iter().flat_map(Element::elements).filter(move |element| element.name == name)
-    };
-    let levels = |list: &Element| -> Vec<bool> {
-        let format = |level: &Element| {
-            level.child("numFmt").and_then(|it| it.attribute("val")).unwrap_or("decimal").to_owned()
-        };
-        let levels = list.elements().filter(|level| level.name == "lvl");
-        levels.map(|level| !matches!(format(level).as_str(), "bullet" | "none")).collect()
-    };
-    let drafts: HashMap<&str, Vec<bool>> = all("abstractNum")
-        .filter_map(|list| Some((list.attribute("abstractNumId")?, levels(list))))
-        .collect();
-    all("num")
-        .filter_map(|list| {
-            let draft = list.child("abstractNumId")?.attribute("val")?;
-            Some((list.attribute("numId")?.parse().ok()?, drafts.get(draft)?.clone()))
-        })
-        .collect()
+    Ok(out)
 }
 
 struct Writer {
     styles: HashMap<String, Style>,
     lists: HashMap<u32, Vec<bool>>,
     links: HashMap<String, String>,
+    /// Tables of charts, by the relation that shows them, and those that come after this paragraph.
+    charts: HashMap<String, String>,
+    shown: Vec<String>,
     /// How far each level of each list has counted.
     counters: HashMap<(u32, usize), u32>,
     /// Ids of notes in the order in which they are referred to.
     notes: Vec<(&'static str, String)>,
     out: String,
-}
-
-/// Letters with what is said of them.
-#[derive(Default)]
-struct Inline {
-    text: String,
-    bold: bool,
-    italic: bool,
-}
-
-impl Inline {
-    /// Adds text; the marks stand outside of the blanks around it.
-    fn push(&mut self, text: &str, bold: bool, italic: bool) {
-        if text.trim().is_empty() {
-            self.text.push_str(text);
-            return;
-        }
-        if (bold, italic) != (self.bold, self.italic) {
-            self.close();
-            let blanks = text.len() - text.trim_start().len();
-            self.text.push_str(&text[..blanks]);
-            self.text.push_str(Self::marks(bold, italic));
-            (self.bold, self.italic) = (bold, italic);
-            self.text.push_str(&text[blanks..]);
-        } else {
-            self.text.push_str(text);
-        }
-    }
-
-    fn marks(bold: bool, italic: bool) -> &'static str {
-        match (bold, italic) {
-            (true, true) => "***",
-            (true, false) => "**",
-            (false, true) => "*",
-            (false, false) => "",
-        }
-    }
-
-    fn close(&mut self) {
-        let end = self.text.trim_end().len();
-        self.text.insert_str(end, Self::marks(self.bold, self.italic));
-        (self.bold, self.italic) = (false, false);
-    }
 }
 
 impl Writer {
@@ -227,6 +148,11 @@ impl Writer {
             self.end_block();
             self.out.push_str(if style.is_quote { "> " } else { "" });
             self.out.push_str(text.trim());
+            self.end_block();
+        }
+        for chart in std::mem::take(&mut self.shown) {
+            self.end_block();
+            self.out.push_str(&chart);
             self.end_block();
         }
         for content in boxes {
@@ -356,6 +282,10 @@ impl Writer {
         // Of alternatives the first: the other one is the same for older programs.
         let drawing = drawing.child("Choice").unwrap_or(drawing);
         drawing.all("txbxContent", boxes);
+        let mut charts = Vec::new();
+        drawing.all("chart", &mut charts);
+        let known = charts.iter().filter_map(|chart| self.charts.get(chart.attribute("id")?));
+        self.shown.extend(known.cloned());
         let mut about = Vec::new();
         drawing.all("docPr", &mut about);
         let said =
@@ -468,50 +398,5 @@ fn cells_of<'a>(row: &'a Element, cells: &mut Vec<&'a Element>) {
             "sdt" | "sdtContent" | "ins" | "customXml" => cells_of(child, cells),
             _ => {}
         }
-    }
-}
-
-/// An equation on one line: fractions with a stroke, powers with `^`, indices with `_`, roots and functions by name.
-fn equation(element: &Element) -> String {
-    let part = |name: &str| element.child(name).map(equation).unwrap_or_default();
-    let grouped = |text: String| if text.chars().count() > 1 { format!("({text})") } else { text };
-    match element.name.as_str() {
-        "f" => format!("{}/{}", grouped(part("num")), grouped(part("den"))),
-        "sSup" => format!("{}^{}", part("e"), grouped(part("sup"))),
-        "sSub" => format!("{}_{}", part("e"), grouped(part("sub"))),
-        "sSubSup" => format!("{}_{}^{}", part("e"), grouped(part("sub")), grouped(part("sup"))),
-        "rad" => match part("deg") {
-            degree if degree.is_empty() => format!("√{}", grouped(part("e"))),
-            degree => format!("root({degree}, {})", part("e")),
-        },
-        "nary" => {
-            let sign = element.path(&["naryPr", "chr"]).and_then(|sign| sign.attribute("val")).unwrap_or("∫");
-            let (from, to) = (part("sub"), part("sup"));
-            let from = if from.is_empty() { from } else { format!("_{}", grouped(from)) };
-            let to = if to.is_empty() { to } else { format!("^{}", grouped(to)) };
-            format!("{sign}{from}{to} {}", part("e"))
-        }
-        "func" => format!("{} {}", part("fName"), part("e")),
-        "d" => {
-            let sign = |name: &str| element.path(&["dPr", name]).and_then(|sign| sign.attribute("val"));
-            let inner: Vec<String> =
-                element.elements().filter(|child| child.name == "e").map(equation).collect();
-            format!("{}{}{}", sign("begChr").unwrap_or("("), inner.join(", "), sign("endChr").unwrap_or(")"))
-        }
-        "m" => {
-            let rows = element.elements().filter(|row| row.name == "mr");
-            let row = |row: &Element| row.elements().map(equation).collect::<Vec<_>>().join(", ");
-            format!("[{}]", rows.map(row).collect::<Vec<_>>().join("; "))
-        }
-        "t" => element.text(),
-        name if name.ends_with("Pr") => String::new(),
-        _ => element
-            .children
-            .iter()
-            .map(|child| match child {
-                Node::Element(child) => equation(child),
-                Node::Text(_) => String::new(),
-            })
-            .collect(),
     }
 }

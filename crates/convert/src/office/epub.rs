@@ -1,4 +1,4 @@
-//! EPUB: the chapters of the spine, each a page.
+//! EPUB: the chapters of the spine. Its pages are those of the reader's screen: there are none to cite.
 
 use super::relations::resolved;
 use crate::package::Package;
@@ -49,7 +49,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         .flat_map(Element::elements)
         .filter_map(|item| Some((item.attribute("id")?, item)))
         .collect();
-    let mut pages = Vec::new();
+    let mut chapters = 0;
     for reference in opf.child("spine").into_iter().flat_map(Element::elements) {
         let item = reference.attribute("idref").and_then(|id| items.get(id));
         let Some(href) = item.and_then(|item| item.attribute("href")) else { continue };
@@ -59,19 +59,17 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
             continue;
         }
         let Some(bytes) = package.bytes(&resolved(folder, &unescaped(href)))? else { continue };
-        let chapter = html::fragment(&decode(&bytes)?, limits)?;
+        let chapter = html::fragment(&decode(&bytes, None)?, limits);
         if !chapter.trim().is_empty() {
-            pages.push(out.len());
+            chapters += 1;
             out.push_str(&chapter);
             out.push('\n');
         }
     }
-    if pages.is_empty() {
+    if chapters == 0 {
         return Err(Refusal::NoText("the book has no chapter with text".into()));
     }
-    // The first chapter's page has what stands before it.
-    pages[0] = 0;
-    Ok(Converted { text: out, title, pages })
+    Ok(Converted { title, ..Converted::text(out) })
 }
 
 /// Without percent signs.

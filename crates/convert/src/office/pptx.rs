@@ -1,9 +1,10 @@
 //! `PowerPoint`: each slide a heading and a page; titles, texts, tables, charts, pictures by what is said of them, notes.
 
-use super::relations;
+use super::{chart, relations};
 use crate::package::Package;
 use crate::tree::Element;
-use crate::{Converted, Limits, Refusal, markdown};
+use crate::{Converted, Limits, Place, Refusal, markdown};
+use std::collections::HashMap;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "presentation", limits)?;
@@ -11,23 +12,19 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let presentation = package.required(main)?;
     let targets = relations::of(&package, main)?;
     let mut out = String::new();
-    let mut pages = Vec::new();
+    let mut places = Vec::new();
     let slides = presentation.child("sldIdLst");
     for (at, slide) in slides.into_iter().flat_map(Element::elements).enumerate() {
         // Two attributes are called `id`: the slide's number, and with a prefix that of the relation.
-        let ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
-        let Some(path) = ids.filter_map(|id| targets.get(id)).next() else { continue };
+        let mut ids = slide.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
+        let Some(path) = ids.find_map(|id| targets.get(id)) else { continue };
         let Some(root) = package.xml(path)? else { continue };
-        pages.push(out.len());
+        places.push(Place { at: out.len() as u64, page: u32::try_from(at + 1).ok(), row: None });
         out.push_str(&one(&package, path, &root, at + 1)?);
     }
     let title = package.xml("docProps/core.xml")?.and_then(|core| core.child("title").map(Element::text));
     let title = title.map(|title| markdown::line(&title)).filter(|title| !title.is_empty());
-    Ok(Converted { text: markdown_tidy_pages(out), title, pages })
-}
-
-fn markdown_tidy_pages(text: String) -> String {
-    text
+    Ok(Converted { text: out, title, places, ..Converted::default() })
 }
 
 fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Result<String, Refusal> {
@@ -67,7 +64,7 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
                 for chart in charts {
                     let path = chart.attribute("id").and_then(|id| targets.get(id));
                     if let Some(chart) = path.map(|path| package.xml(path)).transpose()?.flatten() {
-                        body.push_str(&chart_of(&chart));
+                        body.push_str(&chart::table(&chart));
                     }
                 }
             }
@@ -78,6 +75,7 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
         None => markdown::heading(2, &format!("Slide {number}")),
     };
     out.push_str(&body);
+    out.push_str(&comments(package, &targets)?);
     if let Some(path) = targets.values().find(|path| path.starts_with("ppt/notesSlides/"))
         && let Some(notes) = package.xml(path)?
     {
@@ -94,6 +92,48 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
         }
     }
     Ok(out)
+}
+
+/// What was remarked on a slide: in either of the two ways that programs write it.
+fn comments(package: &Package<'_>, targets: &HashMap<String, String>) -> Result<String, Refusal> {
+    let Some(path) = targets.values().find(|path| path.starts_with("ppt/comments/")) else {
+        return Ok(String::new());
+    };
+    let mut authors = HashMap::new();
+    for part in ["ppt/commentAuthors.xml", "ppt/authors.xml"] {
+        for author in package.xml(part)?.iter().flat_map(Element::elements) {
+            if let (Some(id), Some(name)) = (author.attribute("id"), author.attribute("name")) {
+                authors.insert(id.to_owned(), name.to_owned());
+            }
+        }
+    }
+    let mut said = String::new();
+    if let Some(part) = package.xml(path)? {
+        add_comments(&part, &authors, &mut said);
+    }
+    Ok(if said.is_empty() { said } else { format!("{}{said}\n", markdown::heading(3, "Comments")) })
+}
+
+/// Comments, and replies within them.
+fn add_comments(parent: &Element, authors: &HashMap<String, String>, out: &mut String) {
+    for comment in parent.elements() {
+        if matches!(comment.name.as_str(), "cm" | "reply") {
+            let text = match comment.child("text") {
+                Some(text) => text.text(),
+                None => paragraphs(comment.child("txBody")),
+            };
+            let author = comment
+                .attribute("authorId")
+                .and_then(|id| authors.get(id))
+                .map_or("Comment", String::as_str);
+            if !text.trim().is_empty() {
+                out.push_str(&format!("- {}: {}\n", markdown::line(author), markdown::line(&text)));
+            }
+        }
+        if matches!(comment.name.as_str(), "cm" | "replyLst") {
+            add_comments(comment, authors, out);
+        }
+    }
 }
 
 /// Shapes, those of groups too, from top to bottom and left to right as far as they say where they are.
@@ -163,39 +203,4 @@ fn table_of(table: &Element) -> String {
     };
     let rows: Vec<Vec<String>> = table.elements().filter(|row| row.name == "tr").map(cells).collect();
     markdown::table(&rows)
-}
-
-/// A chart as the table it is drawn from.
-fn chart_of(chart: &Element) -> String {
-    let mut series = Vec::new();
-    chart.all("ser", &mut series);
-    let points = |element: Option<&Element>| -> Vec<String> {
-        let mut points = Vec::new();
-        element.into_iter().for_each(|element| element.all("pt", &mut points));
-        points.iter().map(|point| point.child("v").map(Element::text).unwrap_or_default()).collect()
-    };
-    let Some(first) = series.first() else { return String::new() };
-    let names = points(first.child("cat").or_else(|| first.child("xVal")));
-    let mut header = vec!["Category".to_owned()];
-    let mut rows: Vec<Vec<String>> = names.into_iter().map(|name| vec![name]).collect();
-    for one in &series {
-        header.push(points(one.child("tx")).join(" "));
-        for (at, value) in points(one.child("val").or_else(|| one.child("yVal"))).into_iter().enumerate() {
-            if rows.len() <= at {
-                rows.push(vec![(at + 1).to_string()]);
-            }
-            rows[at].push(value);
-        }
-    }
-    rows.insert(0, header);
-    let mut titles = Vec::new();
-    chart.all("title", &mut titles);
-    let mut texts = Vec::new();
-    titles.first().into_iter().for_each(|title| title.all("t", &mut texts));
-    let title: String = texts.iter().map(|text| text.text()).collect();
-    format!(
-        "{}{}\n",
-        markdown::heading(3, &format!("Chart: {title}").replace("Chart: \n", "Chart")),
-        markdown::table(&rows)
-    )
 }

@@ -1,7 +1,8 @@
 //! An answer, step by step.
 
+use crate::chunk::Section;
 use crate::citations::Citation;
-use crate::conversion::Place;
+use crate::conversion::{self, Place};
 use crate::ports::{Finish, Gateway, ToolCall, Usage};
 use crate::search::{Hit, SearchUsage};
 use crate::{Error, prices};
@@ -38,6 +39,8 @@ pub struct ChunkPlace {
     pub places: Vec<Place>,
     /// Heading path.
     pub headings: Vec<String>,
+    /// What begins in it under other headings.
+    pub sections: Vec<Section>,
 }
 
 impl ChunkPlace {
@@ -48,7 +51,22 @@ impl ChunkPlace {
             start: hit.start,
             places: hit.places.clone(),
             headings: hit.headings.clone(),
+            sections: hit.sections.clone(),
         }
+    }
+}
+
+impl ChunkPlace {
+    /// The headings in force at a byte of the document's text.
+    pub fn headings_at(&self, at: u64) -> &[String] {
+        let inside = at.saturating_sub(self.start) as usize;
+        let section = self.sections.iter().rfind(|section| section.at <= inside);
+        section.map_or(&self.headings, |section| &section.headings)
+    }
+
+    /// Page and row of a byte of the document's text.
+    pub fn place_at(&self, at: u64) -> Option<&Place> {
+        conversion::at(&self.places, at.saturating_sub(self.start))
     }
 }
 

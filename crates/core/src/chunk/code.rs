@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::Section;
 use crate::chunk::pack::Ruler;
 use scan::{Class, Found, Scanner};
 
@@ -33,11 +34,32 @@ pub(super) struct Cut {
     pub(super) span: Range<usize>,
     /// The items it begins in, and the one that it begins with.
     pub(super) path: Vec<String>,
+    /// Items that begin in it, and where outer ones go on.
+    pub(super) sections: Vec<Section>,
     /// Whether it begins with one.
     pub(super) is_item: bool,
 }
 
 impl Cutter {
+    /// What begins in a chunk behind its beginning, which is under `path`.
+    fn sections(&mut self, text: &str, span: &Range<usize>, found: &Found, path: &[String]) -> Vec<Section> {
+        let mut sections: Vec<Section> = Vec::new();
+        let first = found.borders.partition_point(|border| border.at <= span.start);
+        for border in found.borders[first..].iter().take_while(|border| border.at < span.end) {
+            if border.class != Class::Free {
+                continue;
+            }
+            self.scanner.read(text, border.at, &mut Found::default());
+            let mut headings: Vec<String> = self.scanner.path(border.depth).map(str::to_owned).collect();
+            headings.extend(border.item.map(|item| found.names[item].clone()));
+            let before = sections.last().map_or(path, |section| &section.headings);
+            if before != headings {
+                sections.push(Section { at: border.at - span.start, headings });
+            }
+        }
+        sections
+    }
+
     pub(super) fn new(language: Language) -> Self {
         Self { scanner: Scanner::new(language) }
     }
@@ -77,7 +99,9 @@ impl Cutter {
             let mut path: Vec<String> = self.scanner.path(depth).map(str::to_owned).collect();
             path.extend(item.map(|item| found.names[item].clone()));
             let is_item = item.is_some() && border.is_some_and(|border| border.class == Class::Free);
-            on_cut(Cut { span: start..start + text[start..end].trim_end().len(), path, is_item });
+            let span = start..start + text[start..end].trim_end().len();
+            let sections = self.sections(text, &span, &found, &path);
+            on_cut(Cut { span, path, sections, is_item });
             start = end;
         }
     }

@@ -8,9 +8,9 @@ use std::ops::Range;
 use pulldown_cmark::{BrokenLink, CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
 use serde::{Deserialize, Serialize};
 
-use crate::chunk::Format;
 use crate::chunk::prefix::one_line;
 use crate::chunk::table::{self, Table};
+use crate::chunk::{Format, Section};
 
 /// Longer headings are cut: every chunk below one carries it.
 const MAX_HEADING_BYTES: usize = 512;
@@ -514,6 +514,10 @@ fn blot_deep_markers(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8(bytes).expect("an ASCII character was replaced by another one"))
 }
 
+fn shown(open: &[Heading]) -> Vec<String> {
+    open.iter().map(|heading| heading.text.clone()).filter(|text| !text.is_empty()).collect()
+}
+
 /// Walks down a text and knows the headings it is under.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Path {
@@ -561,6 +565,18 @@ impl Path {
             self.open.retain(|open| open.level < heading.level);
             self.open.push(heading);
         }
-        self.open.iter().map(|heading| heading.text.clone()).filter(|text| !text.is_empty()).collect()
+        shown(&self.open)
+    }
+
+    /// The headings that begin in a chunk behind the first, each with those it is under. To be asked for after [`Self::at`].
+    pub(super) fn sections(&self, chunk: &Range<usize>) -> Vec<Section> {
+        let mut open = self.open.clone();
+        let mut sections = Vec::new();
+        for heading in self.ahead.iter().take_while(|heading| heading.start < chunk.end) {
+            open.retain(|open| open.level < heading.level);
+            open.push(heading.clone());
+            sections.push(Section { at: heading.start.saturating_sub(chunk.start), headings: shown(&open) });
+        }
+        sections
     }
 }

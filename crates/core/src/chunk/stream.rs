@@ -8,7 +8,7 @@ use crate::chunk::code::{Cutter, LOOKAHEAD};
 use crate::chunk::outline::{Cut, Outline, Path};
 use crate::chunk::pack::{After, Filling, Packer, Ruler};
 use crate::chunk::table::{MAX_HEADER_TOKENS, Tables};
-use crate::chunk::{Chunk, ChunkSettings, Format, MAX_CHUNK_BYTES, overlap};
+use crate::chunk::{Chunk, ChunkSettings, Format, MAX_CHUNK_BYTES, Section, overlap};
 use crate::tokens::WordPiece;
 use crate::tokens::wordpiece::{MAX_TOKENS, SPECIALS};
 
@@ -24,6 +24,8 @@ const MAX_INDENTATION: usize = 64;
 /// being filled already has before it. So the chunks are those of the whole text, except after a single block longer than a
 /// piece (128 KiB), link definitions one after another being such a block, too: its rest is read after a line that makes
 /// the parser see the rest of such a block, and structure nested in it may be seen otherwise.
+///
+/// Of source code, a piece ends where some 25 KB behind it are known, and the chunks are always those of the whole text.
 ///
 /// Between two pieces it is small (some KiB) and can be stored: to go on later takes this and the rest of the text.
 ///
@@ -113,7 +115,7 @@ impl ChunkStream {
         if let Some(mut code) = self.code.take() {
             let at = code.cut(&ruler, self.from, last, |cut| {
                 let repeats = !cut.is_item;
-                on_chunk(self.chunk(cut.span, &ruler, Some(cut.path), repeats));
+                on_chunk(self.chunk(cut.span, &ruler, Some((cut.path, cut.sections)), repeats));
             });
             let lead_in = String::new();
             let start = self.go_on(text, Cut { at, lead_in }, Filling::default());
@@ -151,16 +153,17 @@ impl ChunkStream {
         self.go_on(text, cut, filling);
     }
 
-    /// The chunk made of a span, under these headings or those of the path. `repeats` says whether it may begin with the end of
+    /// The chunk made of a span, under these symbols or the headings of the path. `repeats` says whether it may begin with the end of
     /// the one before.
     fn chunk(
         &mut self,
         mut span: Range<usize>,
         ruler: &Ruler<'_>,
-        headings: Option<Vec<String>>,
+        symbols: Option<(Vec<String>, Vec<Section>)>,
         repeats: bool,
     ) -> Chunk {
         let text = ruler.text;
+        let begun = span.start;
         if self.format != Format::Plain {
             span.start -= self.indentation(text, &span);
         }
@@ -175,12 +178,19 @@ impl ChunkStream {
         let tokens = ruler.index.count(text, span.clone());
         let first = span.end - text[span.clone()].trim_start().len();
         let room = (MAX_TOKENS - SPECIALS - self.settings.prefix).saturating_sub(tokens);
+        let (headings, sections) = if let Some((headings, mut sections)) = symbols {
+            sections.iter_mut().for_each(|section| section.at += begun - span.start);
+            (headings, sections)
+        } else {
+            (self.path.at(text, &span), self.path.sections(&span))
+        };
         let chunk = Chunk {
             ordinal: self.ordinal,
             start: self.base + span.start,
             end: self.base + span.end,
             tokens,
-            headings: headings.unwrap_or_else(|| self.path.at(text, &span)),
+            headings,
+            sections,
             table_header: self.tables.at(first, room.min(MAX_HEADER_TOKENS)),
         };
         self.ordinal += 1;

@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES: usize = 768;
 const MAX_ROW: usize = 16 * 1024;
 
 /// Characters that cells are cut to, one after another, until all of them fit.
-const WIDTHS: [usize; 8] = [48, 32, 24, 16, 12, 8, 6, 4];
+const WIDTHS: [usize; 5] = [48, 32, 24, 16, 12];
 
 /// The text of a chunk with the header of the table that it begins in: a table again, for whoever reads it.
 pub fn shown_text<'t>(table_header: Option<&str>, body: &'t str) -> Cow<'t, str> {

@@ -249,6 +249,7 @@ impl<'p, P: Ports> Batch<'p, P> {
                 start: span.start,
                 end: span.end,
                 tokens: span.tokens,
+                sections: span.sections.clone(),
                 places: span.places.clone(),
                 table_header: span.table_header.clone(),
                 headings: span.headings.clone(),

@@ -196,8 +196,10 @@ impl<'a, P: Ports> Ingest<'a, P> {
             if !go_on() {
                 return Ok(None);
             }
-            let conversion = self.convert(tenant, &original, work.postponed).await?;
-            Readable::converted(objects, tenant, &original, conversion).await.map(Some)
+            match self.convert(tenant, &original, work.postponed).await? {
+                Some(done) => Readable::converted(objects, tenant, &original, done).await.map(Some),
+                None => Ok(None),
+            }
         };
         match opened.await {
             Ok(None) => {
@@ -233,7 +235,12 @@ impl<'a, P: Ports> Ingest<'a, P> {
     }
 
     /// Has an original converted. A converter that broke or was stopped over it gets a second and a third try, later.
-    async fn convert(&self, tenant: &Tenant, original: &Original<'_>, postponed: u32) -> Result<Conversion> {
+    async fn convert(
+        &self,
+        tenant: &Tenant,
+        original: &Original<'_>,
+        postponed: u32,
+    ) -> Result<Option<Conversion>> {
         match self.ports.converter().convert(tenant, original).await {
             Err(Error::Service { service: CONVERTER, message, .. }) if postponed + 1 >= CONVERSIONS => {
                 Err(Error::Document {
@@ -415,6 +422,7 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 end: given.end,
                 tokens: tokens as u64,
                 headings: given.headings.clone(),
+                sections: Vec::new(),
                 places: conversion::within(&map.places, given.start..given.end),
                 table_header: None,
             });
@@ -591,6 +599,7 @@ async fn cut<O: ObjectStore>(
                 end,
                 tokens: chunk.tokens as u64,
                 headings: chunk.headings,
+                sections: chunk.sections,
                 places: conversion::within(places, start..end),
                 table_header: chunk.table_header,
             });

@@ -153,6 +153,7 @@ mod tests {
             page: None,
             rows: None,
             table_header: None,
+            sections: Vec::new(),
             places: Vec::new(),
             headings: vec![format!("h{ordinal}")],
             metadata: serde_json::Map::new(),

@@ -19,10 +19,11 @@ pub struct Original<'a> {
 /// Originals that are no text, as text.
 pub trait Converter {
     /// Makes a text of an original and stores it as [`text_key`](crate::conversion::text_key) says, then what it says of it
-    /// as [`conversion_key`](crate::conversion::conversion_key) says. Repeating it changes nothing.
+    /// as [`conversion_key`](crate::conversion::conversion_key) says. Repeating it changes nothing. `None` when there is more to
+    /// do than one invocation may: it is asked again.
     ///
     /// # Errors
     /// [`Error::Document`](crate::Error::Document) when the bytes are at fault; [`Error::Service`](crate::Error::Service)
     /// when the converter is.
-    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Conversion>;
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>>;
 }

@@ -1,5 +1,6 @@
 //! Documents, generations, parts, chunks, and the ledger of vectors.
 
+use crate::chunk::Section;
 use crate::conversion::Place;
 use crate::document::{
     ChunkRow, Document, DocumentId, Failure, Generation, Millis, ServedChunk, Status, Upload, Waiting,
@@ -38,6 +39,9 @@ pub struct Span {
     pub tokens: u64,
     /// Heading path.
     pub headings: Vec<String>,
+    /// What begins in it under other headings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
     /// Pages and rows in it, counted from its first byte.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,

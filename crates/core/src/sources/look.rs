@@ -3,6 +3,7 @@
 use super::{Action, decide, metadata_of};
 use crate::document::{DocumentId, Failure, Metadata, Millis};
 use crate::ingest::{Ingest, NewUpload, Precondition, Registered};
+use crate::media::Readers;
 use crate::ports::{
     Clock, DocumentStore, Head, Holder, Noted, ObjectState, Row, SourceBuckets, SourcePorts, SourceTable,
 };
@@ -15,7 +16,7 @@ const TRIES: usize = 5;
 const MAX_TITLE: usize = 512;
 
 /// The media type to read an object as, by its declared `Content-Type` and its key; or why it can't be read.
-pub type MediaType = fn(Option<&str>, &str) -> std::result::Result<String, Failure>;
+pub type MediaType = fn(&Readers, Option<&str>, &str) -> std::result::Result<String, Failure>;
 
 /// Documents from buckets.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
         let head =
             if source.takes(key) { self.ports.buckets().head(&source.binding, key).await? } else { None };
         let (row, holder) = (known.row.as_ref(), known.holder.as_ref());
-        let stamp = source.stamp(&self.settings.fields);
+        let stamp = source.stamp(self.settings);
         let version = head.as_ref().map(|head| head.version.as_str());
         match (decide(version, row, holder, &stamp), head) {
             (Action::Keep, _) => {
@@ -200,7 +201,8 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
             let message = format!("the object is encoded as `{encoding}`; store it as it is");
             return Err(failure("unsupported_encoding", message));
         }
-        let media_type = (self.media_type)(head.content_type.as_deref(), key)?;
+        let media_type =
+            (self.media_type)(&self.settings.ingest.readers(), head.content_type.as_deref(), key)?;
         let (metadata, wrong) = metadata_of(source, &head.metadata, &self.settings.fields);
         let title = head.metadata.get("title").filter(|title| !title.is_empty() && title.len() <= MAX_TITLE);
         let remark = (!wrong.is_empty()).then(|| {

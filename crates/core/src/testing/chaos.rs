@@ -387,7 +387,7 @@ impl<P: Ports + 'static> ObjectStore for Chaos<P> {
 }
 
 impl<P: Ports + 'static> Converter for Chaos<P> {
-    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>> {
         let made = async {
             let conversion = self.ports.converter().convert(tenant, original).await?;
             for key in [text_key(original.key), map_key(original.key), conversion_key(original.key)] {

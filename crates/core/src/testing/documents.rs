@@ -284,6 +284,7 @@ impl State {
             start: chunk.start,
             end: chunk.end,
             tokens: chunk.tokens,
+            sections: chunk.sections.clone(),
             places: chunk.places.clone(),
             table_header: chunk.table_header.clone(),
             headings: chunk.headings.clone(),

@@ -53,7 +53,7 @@ impl ObjectStore for MemoryObjects {
 
 /// Reads what begins like a PDF, and text in Latin-1: form feeds end pages. Refuses what begins with an exclamation mark.
 impl Converter for MemoryObjects {
-    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Conversion> {
+    async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>> {
         let bytes = self.get(tenant, original.key).await?.unwrap_or_default();
         if bytes.starts_with(b"!") {
             return Err(Error::Document {
@@ -73,7 +73,7 @@ impl Converter for MemoryObjects {
         let json = serde_json::to_vec(&conversion).unwrap_or_default();
         self.put(tenant, &text_key(original.key), text.as_bytes(), "text/plain").await?;
         self.put(tenant, &conversion_key(original.key), &json, "application/json").await?;
-        Ok(conversion)
+        Ok(Some(conversion))
     }
 }
 

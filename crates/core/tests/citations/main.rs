@@ -72,6 +72,7 @@ fn hit(id: &str, text: &str, start: usize) -> Hit {
         page: None,
         rows: None,
         table_header: None,
+        sections: Vec::new(),
         places: Vec::new(),
         headings: Vec::new(),
         metadata: serde_json::Map::new(),

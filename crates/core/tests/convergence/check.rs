@@ -195,6 +195,7 @@ fn check_chunks(
             start: chunk.start as u64,
             end: chunk.end as u64,
             tokens: chunk.tokens as u64,
+            sections: chunk.sections.clone(),
             places: within(&places, chunk.start as u64..chunk.end as u64),
             table_header: chunk.table_header.clone(),
             headings: chunk.headings.clone(),

@@ -19,6 +19,8 @@ pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Dura
     let clock = Clock::start();
     let chunks = chunks(text, format, settings);
     let time = clock.elapsed();
+    let given = settings;
+    let settings = given.of(format);
     let mut covered = 0;
     let mut previous: Option<&Chunk> = None;
     for (ordinal, chunk) in chunks.iter().enumerate() {
@@ -42,6 +44,10 @@ pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Dura
         assert_eq!(chunk.tokens, WordPiece::count(body), "{chunk:?}");
         assert!(chunk.tokens <= settings.target && chunk.tokens <= MAX_TOKENS - SPECIALS - settings.prefix);
         assert!(body.len() <= MAX_CHUNK_BYTES, "{chunk:?}");
+        let header = chunk.table_header.as_deref().map_or(0, |header| {
+            assert!(header.lines().count() == 2 && header.starts_with('|'), "{header:?}");
+            WordPiece::count(header.lines().next().unwrap())
+        });
         let title = "A title: with \n control \u{7} characters, and long ".repeat(ordinal % 9);
         for title in [None, Some(title.as_str())] {
             let embedded =
@@ -49,7 +55,7 @@ pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Dura
             assert!(embedded.ends_with(body));
             let tokens = WordPiece::count(&embedded);
             assert!(
-                tokens + SPECIALS <= MAX_TOKENS && tokens <= chunk.tokens + settings.prefix,
+                tokens + SPECIALS <= MAX_TOKENS && tokens <= chunk.tokens + settings.prefix + header,
                 "{embedded:?}"
             );
         }
@@ -59,8 +65,9 @@ pub(crate) fn check(text: &str, format: Format, settings: ChunkSettings) -> Dura
     match format {
         Format::Plain => assert!(chunks.iter().all(|chunk| chunk.headings.is_empty())),
         Format::Markdown => check_blocks(text, settings, &chunks),
+        Format::Code(_) => assert!(chunks.iter().all(|chunk| chunk.table_header.is_none())),
     }
-    assert_eq!(chunks, self::chunks(text, format, settings), "deterministic");
+    assert_eq!(chunks, self::chunks(text, format, given), "deterministic");
     time
 }
 

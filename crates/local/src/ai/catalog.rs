@@ -47,6 +47,22 @@ pub const CHAT: [&str; 5] = [
     "@cf/meta/llama-3.2-3b-instruct",
 ];
 
+/// What a model does that the twin has nothing for, by a part of its name.
+const LACKING: [(&str, &str); 7] = [
+    ("/whisper", "speech models"),
+    ("/nova-", "speech models"),
+    ("-vision-", "vision models"),
+    ("/llava-", "vision models"),
+    ("/gemma-4-", "vision models"),
+    ("/llama-4-scout-", "vision models"),
+    ("/mistral-small-3.1-", "vision models"),
+];
+
+/// What the twin would need to answer for a model that it has no stand-in for.
+pub fn lacking(model: &str) -> Option<&'static str> {
+    LACKING.iter().find(|(part, _)| model.contains(part)).map(|(_, what)| *what)
+}
+
 /// The task of a model name, if the twin knows it.
 pub fn task(model: &str) -> Option<Task> {
     match model {

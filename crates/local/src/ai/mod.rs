@@ -45,6 +45,8 @@ use wire::AiError;
 
 /// The folder of the embedding model below the models folder.
 pub const EMBEDDER_FOLDER: &str = "bge-small-en-v1.5";
+/// The largest request to `toMarkdown`, in bytes; how much the platform takes is not documented.
+const MARKDOWN_BODY_BYTES: usize = 50_000_000;
 /// The folder of the reranker below the models folder.
 pub const RERANKER_FOLDER: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -189,6 +191,12 @@ async fn run(State(twin): State<Arc<Twin>>, headers: HeaderMap, body: Body) -> R
     plan.wait().await;
     if plan.disconnect {
         return broken_reply();
+    }
+    if let Some(reply) = &plan.reply {
+        let mut response = json_reply(StatusCode::OK, reply);
+        wire::add_request_id(&mut response, &request_id);
+        counted.status = response.status().as_u16();
+        return response;
     }
     let (mut result, passing) = match (&plan.error, request, passing) {
         (Some(error), _, passing) => (Err(error.ai()), passing.ok().flatten()),
@@ -387,11 +395,28 @@ async fn models(State(twin): State<Arc<Twin>>) -> Response {
     json_reply(StatusCode::OK, &json!({"success": true, "result": result, "errors": [], "messages": []}))
 }
 
-async fn to_markdown(State(twin): State<Arc<Twin>>) -> Response {
-    let error = AiError::new(
-        wire::CODE_NO_MODEL,
-        "The twin has no Markdown conversion (toMarkdown); convert documents in the worker, or use the platform",
-    );
+/// `toMarkdown` of the binding. It reads an error's text from `errors`, unlike `run`.
+async fn to_markdown(State(twin): State<Arc<Twin>>, body: Body) -> Response {
+    let body = read_body(body, MARKDOWN_BODY_BYTES).await;
+    let sent = body.as_deref().unwrap_or_default();
+    let plan = twin.plan(&Call { service: Service::Ai, op: "toMarkdown", model: None, body: sent });
+    plan.wait().await;
+    if plan.disconnect {
+        return broken_reply();
+    }
+    if let Some(result) = &plan.reply {
+        twin.stats.ai("toMarkdown", "", StatusCode::OK.as_u16());
+        return json_reply(StatusCode::OK, &json!({"success": true, "result": result, "errors": []}));
+    }
+    let lacking = || {
+        AiError::new(
+            wire::CODE_NO_MODEL,
+            "The twin has no Markdown conversion (toMarkdown); convert documents in the worker, or use the platform",
+        )
+    };
+    let error = plan.error.as_ref().map_or_else(lacking, |failure| failure.ai());
     twin.stats.ai("toMarkdown", "", error.status);
-    error.reply()
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let errors = [json!({"code": error.code, "message": error.message()})];
+    json_reply(status, &json!({"success": false, "result": null, "errors": errors}))
 }

@@ -71,7 +71,11 @@ impl AiError {
 
     /// A model that does not exist, or is not installed.
     pub fn no_model(model: &str) -> Self {
-        Self::new(CODE_NO_MODEL, format!("No such model {model} or task"))
+        let own_words = match super::catalog::lacking(model) {
+            Some(what) => format!(": the twin has no {what}, only the platform does"),
+            None => String::new(),
+        };
+        Self::new(CODE_NO_MODEL, format!("No such model {model} or task{own_words}"))
     }
 
     /// What the binding throws.

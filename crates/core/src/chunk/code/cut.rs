@@ -27,12 +27,13 @@ pub(super) fn end(ruler: &Ruler<'_>, found: &Found, start: usize) -> usize {
     let size = |at: usize| ruler.size(start..at);
     let limit = ruler.limit;
     let quarter = near.partition_point(|border| size(border.at) < limit / 4);
-    let half = near.partition_point(|border| size(border.at) < limit / 2);
+    // Up to there, a border is worth it only if it is of less depth than what comes after.
+    let most_of_it = near.partition_point(|border| size(border.at) < limit * 2 / 3);
 
     // Of the borders of a class those of the least depth, but early ones only for that.
     let rank = |border: &Border| (border.class, border.depth);
-    let late = near[half..].iter().map(rank).min();
-    let middle = near[quarter..half].iter().map(rank).min();
+    let late = near[most_of_it..].iter().map(rank).min();
+    let middle = near[quarter..most_of_it].iter().map(rank).min();
     let early = near[..quarter].iter().map(rank).min().filter(|least| {
         // Only if what begins there is whole then.
         let begins = near[..quarter].iter().rposition(|border| rank(border) == *least).unwrap_or(0);
@@ -67,7 +68,7 @@ pub(super) fn end(ruler: &Ruler<'_>, found: &Found, start: usize) -> usize {
     }
     let quality = |border: &&Border| (border.indentation, border.quality, usize::MAX - border.at);
     let chosen = if late == Some(best) {
-        of_best(half).min_by_key(quality)
+        of_best(most_of_it).min_by_key(quality)
     } else if middle == Some(best) {
         of_best(quarter).min_by_key(quality)
     } else {

@@ -66,7 +66,7 @@ pub(super) fn symbol(
     (!symbol.is_empty()).then_some((symbol, kind))
 }
 
-/// The code after the annotations it begins with.
+/// The code after the annotations it begins with; one that does not end there is all of it.
 pub(super) fn without_annotations(mut code: &str) -> &str {
     loop {
         code = code.trim_start();
@@ -79,7 +79,7 @@ pub(super) fn without_annotations(mut code: &str) -> &str {
             after_brackets(code[code.find(['<', '(']).unwrap_or(code.len())..].trim_start())
         } else if code.starts_with('@') && !code.starts_with("@interface") {
             let name = code[1..].trim_start_matches(|c: char| is_name(c) || c == '.' || c == ':');
-            if name.starts_with('(') { after_brackets(name) } else { Some(name) }
+            if name.starts_with('(') { after_brackets(name).or(Some("")) } else { Some(name) }
         } else {
             None
         };
@@ -161,7 +161,10 @@ fn introduced(language: Language, head: &str, parent: Option<Kind>, body: bool) 
     if in_function && (kind == Kind::Value || language == Language::OCaml) {
         return None;
     }
-    let rest = rest.trim_start();
+    let mut rest = rest.trim_start();
+    if language == Language::OCaml {
+        rest = rest.strip_prefix("rec ").unwrap_or(rest).trim_start();
+    }
     let is_c = matches!(language, Language::C | Language::Cpp);
     if is_c && (!body || rest.contains('=') || keyword != "namespace" && rest.contains('(')) {
         return None;
@@ -250,7 +253,10 @@ fn unnamed(language: Language, head: &str, parent: Option<Kind>) -> Option<(Stri
         Some(at) => at + 10 + head.get(at + 10..)?.find('(')?,
         None => head.find('(')?,
     };
-    let before = head[..open].trim_end();
+    let mut before = head[..open].trim_end();
+    if before.ends_with('>') && operator.is_none() {
+        before = before[..opening_angle(before)].trim_end();
+    }
     if operator.is_none() && before.contains('=')
         || before.split(|c: char| !is_name(c)).any(|word| CONTROL.contains(&word))
     {
@@ -261,6 +267,13 @@ fn unnamed(language: Language, head: &str, parent: Option<Kind>) -> Option<(Stri
         Some(at) => &before[at - before[..at].len() + before[..at].trim_end_matches(is_part).len()..],
         None => &before[before.trim_end_matches(is_part).len()..],
     };
+    let mut name = name;
+    let owner = &before[..before.len() - name.len()];
+    if name.starts_with("::") && owner.ends_with('>') {
+        // `List<int>::clear`.
+        let owner = &owner[..opening_angle(owner)];
+        name = &before[owner.trim_end_matches(is_part).len()..];
+    }
     let name = name.trim_start_matches(':');
     if name.is_empty() || before[..before.len() - name.len()].ends_with(['.', '>']) && name == before {
         return None;
@@ -272,6 +285,20 @@ fn unnamed(language: Language, head: &str, parent: Option<Kind>) -> Option<(Stri
         return Some((format!("{name}{}", &head[open..head.len() - rest.len()]), Kind::Function));
     }
     Some((format!("{name}()"), Kind::Function))
+}
+
+/// Where the angle bracket opens that is closed at the end.
+fn opening_angle(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in code.bytes().enumerate().rev() {
+        match byte {
+            b'>' => depth += 1,
+            b'<' if depth == 1 => return at,
+            b'<' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
 }
 
 /// `name = function`, `name <- function`.

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunk::Language;
 
 /// The chunks of a text fed in pieces of that length, and how many bytes were fed in all. Between two pieces the state is
 /// written and read again.
@@ -72,8 +73,7 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 fn settings() -> impl Strategy<Value = ChunkSettings> {
-    let settings =
-        |(target, overlap, prefix)| ChunkSettings { target, overlap, prefix, ..ChunkSettings::default() };
+    let settings = |(target, overlap, prefix)| ChunkSettings { target, code_target: target, overlap, prefix };
     (
         prop_oneof![32_usize..64, Just(256), 32_usize..=510],
         prop_oneof![Just(0_usize), 0_usize..16],
@@ -145,8 +145,61 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..80).prop_map(|parts| parts.concat())
 }
 
+/// A source file of many items, as different languages have them.
+fn source() -> impl Strategy<Value = String> {
+    let lines = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let item = prop_oneof![
+        3 => (1_usize..60).prop_map(move |n| {
+            let calls = lines(n, &|n| format!("    call({n});\n"));
+            format!("/// Documented.\n#[inline]\npub fn f{n}(a: u8) -> u8 {{\n{calls}}}\n\n")
+        }),
+        2 => (1_usize..12).prop_map(move |n| {
+            let method = |n| {
+                let statements = lines(n * 3, &|n| format!("        \"{n}\".len();\n"));
+                format!("    // Not a {{.\n    fn m{n}(&self) {{\n{statements}    }}\n\n")
+            };
+            format!("impl A{n} for B {{\n{}}}\n\n", lines(n, &method))
+        }),
+        2 => (1_usize..40).prop_map(move |n| {
+            let statements = lines(n, &|n| format!("        x = {n}\n\n"));
+            format!("class C{n}(object):\n    def m(self):\n{statements}\n\n")
+        }),
+        1 => (1_usize..40).prop_map(move |n| {
+            let said = lines(n, &|n| format!("    {}\n", prose(7, n)));
+            format!("def g{n}():\n    \"\"\"\n{said}    \"\"\"\n\n")
+        }),
+        1 => (1_usize..60).prop_map(move |n| format!("/*\n{} */\n", lines(n, &|n| format!(" * {}\n", prose(9, n))))),
+        1 => (1_usize..60).prop_map(move |n| lines(n, &|n| format!("import a{n};\n")) + "\n"),
+        1 => (1_usize..300).prop_map(move |n| lines(n, &|n| format!("function f{n}(){{return `${{a}}`}};")) + "\n"),
+        1 => (1_usize..60).prop_map(move |n| {
+            format!("data{n}:\n{}", lines(n, &|n| format!("  - key{n}: value\n    more:\n      a: b\n")))
+        }),
+        1 => (1_usize..600).prop_map(|n| "\n".repeat(n)),
+        1 => Just("#if A\nint f() {\n#else\nint g() {\n#endif\n}\n".to_owned()),
+        1 => (1_usize..3000).prop_map(|n| format!("let s = \"{}\";\n", "word ".repeat(n))),
+    ];
+    prop::collection::vec(item, 20..120).prop_map(|items| items.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn source_code_has_the_same_chunks_in_pieces_of_any_length(
+        text in source(),
+        language in prop::sample::select(Language::ALL.to_vec()),
+        settings in settings(),
+        piece in 1_000_usize..60_000,
+    ) {
+        let format = Format::Code(language);
+        let (whole, _) = in_pieces(&text, format, settings, usize::MAX / 2);
+        let (chunks, fed) = in_pieces(&text, format, settings, piece);
+        for (chunk, expected) in chunks.iter().zip(&whole) {
+            prop_assert_eq!(chunk, expected);
+        }
+        prop_assert_eq!(chunks.len(), whole.len());
+        prop_assert!(fed <= (3 + 3 * LOOKAHEAD / piece) * (text.len() + piece), "{} of {} bytes fed", fed, text.len());
+    }
 
     #[test]
     fn ordinary_documents_have_the_same_chunks_in_pieces_of_any_length(
@@ -170,16 +223,23 @@ proptest! {
         text in hostile(),
         settings in settings(),
         piece in 64_usize..20_000,
-        markdown in any::<bool>(),
+        format in prop::sample::select(vec![
+            Format::Plain,
+            Format::Markdown,
+            Format::Markdown,
+            Format::Code(Language::Cpp),
+            Format::Code(Language::Python),
+        ]),
     ) {
-        let format = if markdown { Format::Markdown } else { Format::Plain };
+        // Code is looked ahead for some 25 KB in any case.
+        let piece = if matches!(format, Format::Code(_)) { 10 * piece } else { piece };
         let (chunks, _) = in_pieces(&text, format, settings, piece);
         let mut covered = 0;
         for (ordinal, chunk) in chunks.iter().enumerate() {
             let body = &text[chunk.start..chunk.end];
             prop_assert_eq!(chunk.ordinal as usize, ordinal);
             prop_assert_eq!(chunk.tokens, WordPiece::count(body));
-            prop_assert!(chunk.tokens <= settings.max_tokens() && body.len() <= MAX_CHUNK_BYTES);
+            prop_assert!(chunk.tokens <= settings.of(format).max_tokens() && body.len() <= MAX_CHUNK_BYTES);
             prop_assert!(!body.trim().is_empty() && chunk.end > covered);
             if settings.overlap == 0 {
                 prop_assert!(covered <= chunk.start);

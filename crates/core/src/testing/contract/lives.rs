@@ -41,10 +41,9 @@ impl<P: Ports> Contract<'_, P> {
         self.ensure_found(tenant, "zebra", 2).await?;
         let chunks = documents.chunks(tenant, id, Some(0), 10).await?;
         ensure!(chunks.len() == 1 && chunks[0].text == "zebra 1" && chunks[0].headings == ["Heading"]);
-        ensure!(
-            chunks[0].places == subject.chunk(generation, 1, "zebra 1").places
-                && chunks[0].table_header.is_some()
-        );
+        let written = subject.chunk(generation, 1, "zebra 1");
+        ensure!(chunks[0].places == written.places && chunks[0].sections == written.sections);
+        ensure!(chunks[0].table_header.is_some());
         ensure!(subject.claim(generation).await?.is_none(), "done before");
         let last = documents.last_vectors(tenant, id, generation, 1).await?;
         ensure!(last == [subject.chunk(generation, 1, "zebra 1").vector], "{last:?}");

@@ -1,6 +1,7 @@
 //! A document to try things on.
 
 use super::Checked;
+use crate::chunk::Section;
 use crate::conversion::Place;
 use crate::document::{ChunkRow, Document, DocumentId, Failure, Generation, Metadata, Millis, Upload};
 use crate::identity::{text_hash, vector_id};
@@ -91,6 +92,7 @@ impl<'a, D: DocumentStore> Subject<'a, D> {
             start: 0,
             end: text.len() as u64,
             tokens: 2,
+            sections: vec![Section { at: 3, headings: vec![text.to_owned()] }],
             places: vec![Place { at: 0, page: Some(ordinal + 1), row: None }],
             table_header: (ordinal == 1).then(|| "| a |\n| --- |".into()),
             headings: vec!["Heading".into()],
