@@ -15,7 +15,7 @@ use crate::document::{DocumentId, Metadata};
 use crate::file_name::id_of;
 use crate::filter::check_metadata;
 use crate::identity::{digest, short};
-use crate::settings::{Field, FieldType, Source, within};
+use crate::settings::{Field, FieldType, Settings, Source, within};
 use crate::{Error, Result};
 use fast_glob::{glob_match, validate};
 use serde_json::Value;
@@ -55,11 +55,13 @@ impl Source {
         id_of(&format!("{}{key}", self.id_prefix))
     }
 
-    /// Hash of all that shapes a document beside its object: when it changes, objects are looked at again.
-    pub fn stamp(&self, fields: &[Field]) -> String {
-        let metadata = serde_json::to_string(&self.metadata).unwrap_or_default();
-        let fields = serde_json::to_string(fields).unwrap_or_default();
-        short(&digest(&[RULES.as_bytes(), metadata.as_bytes(), fields.as_bytes()]), 6)
+    /// Hash of all that shapes a document beside its object, and of who can read what: when it changes, objects are looked at
+    /// again.
+    pub fn stamp(&self, settings: &Settings) -> String {
+        let ingest = &settings.ingest;
+        let shaping = (&self.metadata, &settings.fields, &ingest.image, &ingest.audio, &ingest.to_markdown);
+        let shaping = serde_json::to_string(&shaping).unwrap_or_default();
+        short(&digest(&[RULES.as_bytes(), shaping.as_bytes()]), 6)
     }
 
     fn validate(&self, at: &str, fields: &[Field]) -> Result<()> {
@@ -307,10 +309,14 @@ mod tests {
 
     #[test]
     fn a_stamp_changes_with_what_shapes_documents() {
+        let settings = Settings { fields: fields(), ..Settings::default() };
         let plain = source(&json!({}));
-        let stamp = plain.stamp(&fields());
-        assert_eq!(source(&json!({"exclude": ["x"]})).stamp(&fields()), stamp);
-        assert_ne!(source(&json!({"metadata": {"lang": "de"}})).stamp(&fields()), stamp);
-        assert_ne!(plain.stamp(&fields()[..1]), stamp);
+        let stamp = plain.stamp(&settings);
+        assert_eq!(source(&json!({"exclude": ["x"]})).stamp(&settings), stamp);
+        assert_ne!(source(&json!({"metadata": {"lang": "de"}})).stamp(&settings), stamp);
+        assert_ne!(plain.stamp(&Settings::default()), stamp);
+        let mut reading = settings.clone();
+        reading.ingest.to_markdown = vec!["application/pdf".into()];
+        assert_ne!(plain.stamp(&reading), stamp);
     }
 }

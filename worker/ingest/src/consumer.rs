@@ -122,12 +122,11 @@ pub(crate) async fn consume(invocation: &Invocation, batch: &MessageBatch<String
                 }
             }
             Err(error) => {
-                let outcome = match serde_json::from_str::<R2Event>(&body) {
-                    Ok(event) => sources::take_event(invocation, &budget, &event.object.key).await,
-                    Err(_) => {
-                        worker::console_error!("corrupt message: {error}");
-                        bury(invocation, &body).await
-                    }
+                let outcome = if let Ok(event) = serde_json::from_str::<R2Event>(&body) {
+                    sources::take_event(invocation, &budget, &event.object.key).await
+                } else {
+                    worker::console_error!("corrupt message: {error}");
+                    bury(invocation, &body).await
                 };
                 settle(invocation, &message, None, outcome).await;
             }

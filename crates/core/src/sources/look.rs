@@ -77,7 +77,7 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
         let head =
             if source.takes(key) { self.ports.buckets().head(&source.binding, key).await? } else { None };
         let (row, holder) = (known.row.as_ref(), known.holder.as_ref());
-        let stamp = source.stamp(&self.settings.fields);
+        let stamp = source.stamp(self.settings);
         let version = head.as_ref().map(|head| head.version.as_str());
         match (decide(version, row, holder, &stamp), head) {
             (Action::Keep, _) => {

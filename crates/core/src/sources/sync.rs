@@ -124,7 +124,7 @@ impl<P: SourcePorts> Sources<'_, P> {
                 versions.insert(object.key.as_str(), object.version.as_str());
             }
         }
-        let stamp = source.stamp(&self.settings.fields);
+        let stamp = source.stamp(self.settings);
         let known =
             if keys.is_empty() { Vec::new() } else { table.known(&name, &source.tenant, &keys).await? };
         let known: HashMap<&str, _> = known.iter().map(|known| (known.key.as_str(), known)).collect();
