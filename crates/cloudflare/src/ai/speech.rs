@@ -90,7 +90,8 @@ struct Said {
 struct Word {
     start: f64,
     end: f64,
-    word: String,
+    #[serde(rename = "word")]
+    text: String,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +115,7 @@ pub(super) fn from_wire(body: &str, request_id: Option<String>) -> Result<Heard,
     let segments: Vec<Segment> = if !wire.segments.is_empty() {
         wire.segments.into_iter().map(|Said { start, end, text }| Segment { start, end, text }).collect()
     } else if !wire.words.is_empty() {
-        pieces(wire.words.into_iter().map(|Word { start, end, word }| Segment { start, end, text: word }))
+        pieces(wire.words.into_iter().map(|Word { start, end, text }| Segment { start, end, text }))
     } else {
         let end = seconds.unwrap_or_default();
         Some(wire.text)

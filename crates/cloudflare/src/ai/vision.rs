@@ -8,6 +8,7 @@ use super::error::AiError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use std::fmt::Write as _;
 
 /// What a vision model is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +25,7 @@ pub struct VisionRequest<'a> {
 
 impl VisionRequest<'_> {
     /// The JSON to send. The image is encoded into it in place: it is megabytes.
-    pub(super) fn to_wire(&self, model: &str) -> Result<String, AiError> {
+    pub(super) fn to_wire(self, model: &str) -> Result<String, AiError> {
         if self.image.is_empty() {
             return Err(AiError::Invalid { field: "image", detail: "must not be empty".into() });
         }
@@ -38,7 +39,7 @@ impl VisionRequest<'_> {
         wire.push_str(self.media_type);
         wire.push_str(";base64,");
         STANDARD.encode_string(self.image, &mut wire);
-        wire.push_str(&format!(r#""}}}}]}}],"max_tokens":{},"temperature":0"#, self.max_tokens));
+        let _ = write!(wire, r#""}}}}]}}],"max_tokens":{},"temperature":0"#, self.max_tokens);
         if model.contains("/gemma-4-") {
             // It would think aloud, at the cost of the answer's room.
             wire.push_str(r#","chat_template_kwargs":{"enable_thinking":false}"#);

@@ -76,7 +76,7 @@ fn parts_of_a_wav_are_all_of_its_samples() {
         let seconds: f64 = found.iter().map(|part| part.seconds).sum();
         assert!((seconds - sound.len() as f64 / (f64::from(rate) * block as f64)).abs() < 1e-6);
         for part in &found {
-            assert!(part.seconds <= most.seconds + 1e-6 && samples(&part.file).len() % block == 0);
+            assert!(part.seconds <= most.seconds + 1e-6 && samples(&part.file).len().is_multiple_of(block));
             let size = u32::from_le_bytes(part.file[4..8].try_into().unwrap()) as usize;
             assert!(
                 part.file.starts_with(b"RIFF") && part.file.len() == size + 8 + samples(&part.file).len() % 2
@@ -128,7 +128,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
 fn parts_of_an_mp3_are_all_of_its_frames() {
     let mut random = Random(11);
     for round in 0..60 {
-        let frames: Vec<Vec<u8>> = (0..1 + random.below(80)).map(|_| frame(&mut random)).collect();
+        let frames: Vec<Vec<u8>> = (0..=random.below(80)).map(|_| frame(&mut random)).collect();
         let mut file = Vec::new();
         if round % 2 == 0 {
             file.extend_from_slice(b"ID3\x04\0\0\0\0\0\x64");

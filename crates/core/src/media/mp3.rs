@@ -87,7 +87,7 @@ pub fn follows(bytes: &[u8]) -> Option<Frame> {
     }
 }
 
-/// Bytes of the tag (ID3v2) that a file begins with.
+/// Bytes of the tag (`ID3v2`) that a file begins with.
 pub fn tag(head: &[u8]) -> u64 {
     match head {
         [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {

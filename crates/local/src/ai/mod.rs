@@ -414,7 +414,7 @@ async fn to_markdown(State(twin): State<Arc<Twin>>, body: Body) -> Response {
             "The twin has no Markdown conversion (toMarkdown); convert documents in the worker, or use the platform",
         )
     };
-    let error = plan.error.as_ref().map_or_else(lacking, |failure| failure.ai());
+    let error = plan.error.as_ref().map_or_else(lacking, crate::faults::Failure::ai);
     twin.stats.ai("toMarkdown", "", error.status);
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let errors = [json!({"code": error.code, "message": error.message()})];
