@@ -8,6 +8,7 @@ use futures::future::LocalBoxFuture;
 use futures::task::noop_waker_ref;
 use ragflare_core::answer::{self, AnswerEvent, AnswerRequest};
 use ragflare_core::chunk::ChunkSettings;
+use ragflare_core::conversion::text_key;
 use ragflare_core::document::{Document, DocumentId, Failure, Metadata, Status};
 use ragflare_core::identity::content_hash;
 use ragflare_core::ingest::{
@@ -244,15 +245,64 @@ fn a_document_deleted_and_put_again_gets_vectors_of_its_own() {
 #[test]
 fn what_cannot_be_read_fails_with_a_reason_and_alone() {
     let world = World::new();
-    world.register("bad", b"\xff\xfe\x00x", "text/plain", Metadata::new());
+    world.register("bad", b"!\xff refused", "text/plain", Metadata::new());
     world.register("blank", b" \n\t ", "text/plain", Metadata::new());
     world.register("pdf", b"%PDF", "application/pdf", Metadata::new());
+    world.register("rich", b"{\\rtf1 x}", "text/plain", Metadata::new());
     world.register("good", b"the fox", "text/plain", Metadata::new());
-    assert_eq!(world.deliver(), [Outcome::Failed, Outcome::Failed, Outcome::Failed, Outcome::Served]);
-    for (id, code) in [("bad", "not_utf8"), ("blank", "no_text"), ("pdf", "unsupported_type")] {
+    assert_eq!(world.deliver(), {
+        let failed = Outcome::Failed;
+        [failed, failed, failed, failed, Outcome::Served]
+    });
+    let codes =
+        [("bad", "unreadable"), ("blank", "no_text"), ("pdf", "unreadable"), ("rich", "unsupported_type")];
+    for (id, code) in codes {
         let found = block_on(world.ports.documents.get(&world.tenant, &document(id))).unwrap().unwrap();
         assert_eq!((found.status, found.error.unwrap().code.as_str()), (Status::Failed, code));
     }
+}
+
+#[test]
+fn what_is_no_text_is_converted_once_and_its_pages_are_known() {
+    let world = World::new();
+    world.register("paper", b"%PDF-1 the fox\x0c# Second\n\nthe owl", "application/pdf", Metadata::new());
+    assert_eq!(world.deliver(), [Outcome::Served]);
+    let chunks = block_on(world.ports.documents.chunks(&world.tenant, &document("paper"), None, 9)).unwrap();
+    let places: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.places).map(|place| place.page).collect();
+    assert_eq!(places, [Some(1), Some(2)]);
+    assert_eq!(
+        world.ports.objects.objects.borrow().len(),
+        4,
+        "the original, text, map, what is said of both"
+    );
+    block_on(world.ingest().delete(&world.tenant, &document("paper"), &Precondition::None)).unwrap();
+    world.deliver();
+    assert!(world.ports.objects.objects.borrow().is_empty());
+}
+
+#[test]
+fn a_text_that_turns_out_to_be_none_is_converted_and_begun_anew() {
+    let world = World::new();
+    let mut bytes = "The lamp is lit at dusk, and the fox sleeps.\n\n".repeat(25_000).into_bytes();
+    bytes.extend(b"Der W\xe4rter.");
+    world.register("late", &bytes, "text/plain", Metadata::new());
+    let outcomes = world.deliver();
+    assert_eq!(outcomes.last(), Some(&Outcome::Served), "{outcomes:?}");
+    let upload =
+        block_on(world.ports.documents.upload(&world.tenant, &document("late"), 1)).unwrap().unwrap();
+    let text = world.ports.objects.objects.borrow()[&text_key(&upload.object_key)].0.clone();
+    assert!(String::from_utf8(text).unwrap().trim_end().ends_with("Der Wärter."));
+}
+
+#[test]
+fn a_file_that_breaks_the_converter_fails_in_the_end_and_alone() {
+    let world = World::new();
+    world.register("breaks", b"? \xff", "text/plain", Metadata::new());
+    world.register("good", b"the fox", "text/plain", Metadata::new());
+    let outcomes = world.deliver();
+    assert_eq!(outcomes, [Outcome::Postponed, Outcome::Served, Outcome::Postponed, Outcome::Failed]);
+    let found = block_on(world.ports.documents.get(&world.tenant, &document("breaks"))).unwrap().unwrap();
+    assert_eq!((found.status, found.error.unwrap().code.as_str()), (Status::Failed, "conversion_failed"));
 }
 
 #[test]

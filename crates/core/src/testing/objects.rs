@@ -4,7 +4,7 @@ use crate::chunk::Format;
 use crate::conversion::{Conversion, Place, TextMap, conversion_key, map_key, text_key};
 use crate::document::Millis;
 use crate::ports::{Clock, Converter, Job, JobQueue, ObjectEntry, ObjectStore, Original};
-use crate::{Error, Result, Tenant};
+use crate::{Error, Result, Retry, Tenant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -51,7 +51,8 @@ impl ObjectStore for MemoryObjects {
     }
 }
 
-/// Reads what begins like a PDF, and text in Latin-1: form feeds end pages. Refuses what begins with an exclamation mark.
+/// Reads what begins like a PDF, and text in Latin-1: form feeds end pages. Refuses what begins with an exclamation mark,
+/// breaks over what begins with a question mark.
 impl Converter for MemoryObjects {
     async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>> {
         let bytes = self.get(tenant, original.key).await?.unwrap_or_default();
@@ -60,6 +61,10 @@ impl Converter for MemoryObjects {
                 code: "unreadable".into(),
                 message: "it begins with a `!`".into(),
             });
+        }
+        if bytes.starts_with(b"?") {
+            let message = "it begins with a `?`".into();
+            return Err(Error::Service { service: "converter", retry: Retry::Backoff, code: None, message });
         }
         let (mut text, mut places) = (String::new(), Vec::new());
         for (number, page) in bytes.split(|byte| *byte == 0x0C).enumerate() {
