@@ -395,7 +395,7 @@ fn bad_uploads(world: &World) -> Result<()> {
     for (id, bytes, code) in [
         ("blank.md", b" \n\t \n".as_slice(), "no_text"),
         ("noise.md", b"\0\x01\xff\xfe\x02\0\x03\x04", "unreadable"),
-        ("nul.md", b"\0\0\0", "no_text"),
+        ("nul.md", b"\0\0\0", "unreadable"),
     ] {
         client.put_as(id, "text/markdown", bytes)?.expect(202)?;
         let document = client.wait(id)?;
