@@ -172,6 +172,16 @@ fn report(tallies: &BTreeMap<String, Tally>) {
             tally.crashed.len()
         );
     }
+    let timed: Vec<_> = tallies.iter().filter(|(_, tally)| tally.timed.0 > 0).collect();
+    if !timed.is_empty() {
+        eprintln!("format | bytes | ms | MB/s | markitdown's ms | theirs / ours");
+    }
+    for (format, tally) in timed {
+        let (bytes, ours, theirs) = tally.timed;
+        let ours = ours.max(1) as f64;
+        let speed = bytes as f64 / 1000.0 / ours;
+        eprintln!("{format} | {bytes} | {ours} | {speed:.2} | {theirs:.0} | {:.1}", theirs / ours);
+    }
     for line in tallies
         .values()
         .flat_map(|tally| tally.otherwise.iter().chain(&tally.wrongly_accepted).chain(&tally.crashed))
