@@ -33,9 +33,9 @@ assert.deepEqual((await asked()).inputs.tools.map((tool) => (tool.function ?? to
 const gave = { role: "tool", tool_call_id: call.id, content: [{ type: "text", text: "case 4711 [S1], https://status.example/4711" }] };
 const second = await create({ tools, messages: [...messages, choice.message, gave] });
 assert.equal(second.choices[0].finish_reason, "stop");
-// What a tool gave is no source, but the URLs in it came from the client: those may be shown, and no other.
+// What a tool gave is no source: it may be a page that somebody else wrote.
 assert.equal(second.choices[0].message.content,
-  "It is reported (https://status.example/4711, ⟨link removed⟩, ⟨link removed⟩); every ninety seconds [S1].");
+  "It is reported (⟨link removed⟩, ⟨link removed⟩, ⟨link removed⟩); every ninety seconds [S1].");
 assert.equal(second.choices[0].message.annotations.length, 1);
 const read = JSON.stringify((await asked()).messages);
 assert.match(read, /case 4711/);

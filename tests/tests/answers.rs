@@ -27,6 +27,8 @@ impl World {
         let settings = json!({
             "search": {"rerank_model": "ms-marco-MiniLM-L-12-v2", "rerank_timeout_ms": 60_000},
             "answer": {
+                // The most likely answer each time: a sampled one may run into its limit now and then, and such a one is not kept.
+                "temperature": 0.0,
                 "cache_seconds": 3600,
                 "gateway": {"id": "front", "cache_ttl": 600, "collect_log": true},
                 "external": {"url": format!("http://{twin}/v1"), "model": EXTERNAL, "window": 2048},
@@ -77,11 +79,17 @@ fn main() -> ExitCode {
 
 fn ask(client: &Client, question: &str) -> Result<Value> {
     let messages = json!([{"role": "user", "content": question}]);
-    client.post("/v1/chat", &json!({"messages": messages, "stream": false, "max_tokens": 60}))?.expect(200)
+    client.post("/v1/chat", &json!({"messages": messages, "stream": false, "max_tokens": 120}))?.expect(200)
 }
 
 fn is_kept(answer: &Value) -> bool {
     answer["done"]["cached"] == true
+}
+
+fn expect_kept(client: &Client) -> Result<()> {
+    let answer = ask(client, QUESTION)?;
+    ensure!(is_kept(&answer), "made anew: {answer}");
+    Ok(())
 }
 
 fn the_same_question(world: &World) -> Result<()> {
@@ -99,12 +107,12 @@ fn the_same_question(world: &World) -> Result<()> {
     ensure!(again["usage"]["total_tokens"] == 0 && again["usage"]["neurons"] == 0.0, "{again}");
 
     let messages = json!([{"role": "user", "content": QUESTION}]);
-    let anew = json!({"messages": messages, "stream": false, "max_tokens": 60, "skip_cache": true});
+    let anew = json!({"messages": messages, "stream": false, "max_tokens": 120, "skip_cache": true});
     let anew = client.post("/v1/chat", &anew)?.expect(200)?;
     ensure!(!is_kept(&anew) && anew["done"]["gateway"]["cache"] != "HIT" && world.chats()? == 2, "{anew}");
 
     // Another protocol, another tenant.
-    let body = json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60});
+    let body = json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 120});
     let events = client.stream("/v1/chat", &body)?;
     let done = events.last().context("no event")?.json()?;
     ensure!(done["cached"] == true && world.chats()? == 2, "{done}");
@@ -113,7 +121,7 @@ fn the_same_question(world: &World) -> Result<()> {
 
     // Not the same: another filter, another room.
     let body =
-        json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 61, "stream": false});
+        json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 121, "stream": false});
     ensure!(!is_kept(&client.post("/v1/chat", &body)?.expect(200)?));
 
     let nothing = world.admin.tenant("kept-nothing")?;
@@ -130,17 +138,17 @@ fn a_changed_document(world: &World) -> Result<()> {
     let _turn = world.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let client = world.tenant("changing")?;
     ask(&client, QUESTION)?;
-    ensure!(is_kept(&ask(&client, QUESTION)?));
+    expect_kept(&client)?;
     client.ingest("note.md", "The lighthouse keeper's dog is called Bruno.")?;
     ensure!(!is_kept(&ask(&client, QUESTION)?), "another document");
     client.wait_for("note.md", |document| document["status"] == "indexed")?;
     ensure!(!is_kept(&ask(&client, QUESTION)?), "the vector leg sees it, too");
-    ensure!(is_kept(&ask(&client, QUESTION)?));
+    expect_kept(&client)?;
     client.patch("/v1/documents/note.md", &json!({"title": "Dogs"}))?.expect(202)?;
     client.wait("note.md")?;
     client.wait_for("note.md", |document| document["status"] == "indexed")?;
     ensure!(!is_kept(&ask(&client, QUESTION)?), "another title");
-    ensure!(is_kept(&ask(&client, QUESTION)?));
+    expect_kept(&client)?;
     client.delete("/v1/documents/lighthouse.md")?.expect(204)?;
     let gone = ask(&client, QUESTION)?;
     ensure!(!is_kept(&gone) && !gone.to_string().contains("lighthouse.md"), "{gone}");
@@ -199,7 +207,7 @@ fn another_service(world: &World) -> Result<()> {
     ensure!(done["model"] == EXTERNAL && done["outcome"] == "answered", "{answer}");
     ensure!(done["degraded"] == json!(["model", "fallback_model"]), "{answer}");
     ensure!(answer["usage"]["completion_tokens"].as_u64() > Some(0), "{answer}");
-    let body = json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60});
+    let body = json!({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 120});
     let events = client.stream("/v1/chat", &body)?;
     let words = events.iter().filter(|event| event.name == "delta").count();
     ensure!(words > 3, "it streams: {words}");

@@ -1,7 +1,7 @@
 //! What a tenant may spend on searches, answers, and on having images and recordings read, counted in D1. Without a daily limit nothing is counted.
 
 use crate::d1::{Database, Statement};
-use ragflare_core::answer::{AnswerUsage, Prepared};
+use ragflare_core::answer::{AnswerUsage, Prepared, REPAIR_TOKENS};
 use ragflare_core::ports::Prompt;
 use ragflare_core::search::SearchUsage;
 use ragflare_core::settings::{Limits, Settings};
@@ -12,9 +12,6 @@ use serde::Deserialize;
 pub(crate) const TODAY: &str = "today";
 /// [`Error::Budget`]'s word for the limit of one request.
 const ONE_REQUEST: &str = "one request";
-
-/// Tokens of what is said to a model that missed a form: the framing of two messages, and what is wrong.
-const REPAIR_TOKENS: u64 = 400;
 
 /// Neurons, and tokens of chat models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]

@@ -85,12 +85,12 @@ fn generator(error: &AiError) -> Error {
 }
 
 /// Under which AI Gateway keeps an answer: the tenant, and all that the model is asked.
-fn cache_key(tenant: &Tenant, prompt: &Prompt) -> String {
+fn cache_key(tenant: &Tenant, prompt: &Prompt) -> Option<String> {
     let mut hasher = Sha256::new();
     // The session only says where it is asked.
     let asked = Prompt { session: None, skip_cache: false, ..prompt.clone() };
-    hasher.update(serde_json::to_vec(&asked).unwrap_or_default());
-    format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize()))
+    hasher.update(serde_json::to_vec(&asked).ok()?);
+    Some(format!("{}:{}", tenant.as_str(), URL_SAFE_NO_PAD.encode(hasher.finalize())))
 }
 
 fn embedder(error: &AiError) -> Error {
@@ -206,14 +206,18 @@ impl AiGenerator {
     fn options(&self, tenant: &Tenant, prompt: &Prompt) -> RunOptions {
         let affinity =
             prompt.session.iter().map(|session| ("x-session-affinity".to_owned(), session.clone()));
-        let gateway = self.gateway.as_ref().map(|gateway| GatewayOptions {
-            id: gateway.id.clone(),
-            cache_key: gateway.cache_ttl.map(|_| cache_key(tenant, prompt)),
-            cache_ttl: gateway.cache_ttl,
-            skip_cache: (prompt.skip_cache || gateway.cache_ttl.is_none()).then_some(true),
-            metadata: Map::from_iter([(TENANT.to_owned(), tenant.as_str().into())]),
-            collect_log: gateway.collect_log,
-            ..GatewayOptions::default()
+        let gateway = self.gateway.as_ref().map(|gateway| {
+            let cache_key = gateway.cache_ttl.and_then(|_| cache_key(tenant, prompt));
+            GatewayOptions {
+                id: gateway.id.clone(),
+                cache_ttl: gateway.cache_ttl,
+                // The gateway's own key would be all tenants'.
+                skip_cache: (prompt.skip_cache || cache_key.is_none()).then_some(true),
+                cache_key,
+                metadata: Map::from_iter([(TENANT.to_owned(), tenant.as_str().into())]),
+                collect_log: gateway.collect_log,
+                ..GatewayOptions::default()
+            }
         });
         RunOptions { extra_headers: affinity.collect(), gateway, ..RunOptions::default() }
     }

@@ -11,6 +11,7 @@ mod structured;
 
 pub use event::{AnswerEvent, AnswerUsage, ChunkPlace, Ending, Outcome, Source};
 pub use run::stream;
+pub use structured::REPAIR_TOKENS;
 
 use crate::identity::{digest, short};
 use crate::pack::{Budget, Talk, pack};

@@ -60,12 +60,8 @@ async fn open<P: Ports + 'static>(
             }
             ending.grounded = opened.sources > 0;
             let sources = &prepared.sources[..opened.sources];
-            // What the client's own tools gave may be shown, links too.
-            let given: String =
-                prepared.talk.after.iter().map(|message| format!("\n{}", message.content)).collect();
-            let given = prepared.question.clone() + &given;
             let run = Run {
-                output: Output::new(sources, &given, &settings.answer.system_prompt),
+                output: Output::new(sources, &prepared.question, &settings.answer.system_prompt),
                 reading: Reading::new(ports, &settings, opened),
                 search: prepared.usage,
                 ready: VecDeque::new(),

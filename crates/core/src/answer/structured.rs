@@ -15,8 +15,10 @@ use crate::{Error, Result, Tenant, prices, prompt};
 use serde_json::Value;
 use std::rc::Rc;
 
-/// Characters of what is wrong with a reply, as the model is told.
-const WRONG_CHARS: usize = 600;
+/// Bytes of what is wrong with a reply, as the model is told.
+const WRONG_BYTES: usize = 240;
+/// Tokens that a second try's prompt has more than the first one's, the reply to it aside. A token has a byte at least.
+pub const REPAIR_TOKENS: u64 = 400;
 /// Bytes of a schema at most.
 const MAX_SCHEMA_BYTES: usize = 32 * 1024;
 
@@ -111,17 +113,20 @@ async fn read<P: Ports>(reading: &mut Reading<P>, ending: &mut Ending) -> Result
     }
 }
 
+/// What a model is told whose reply is not what was asked for.
+fn demand(wrong: &str) -> Message {
+    // A list of all that is allowed may be as long as the schema, which the model has anyway.
+    let wrong = &wrong[..wrong.floor_char_boundary(WRONG_BYTES)];
+    // Documents may have told the model what to write, and names in it stand in what is wrong.
+    let wrong = prompt::data(wrong);
+    Message::new(Role::User, format!("That is not what was asked for: {wrong}. Reply with the JSON alone."))
+}
+
 /// The prompt with the reply and what is wrong with it; `None` where that does not fit.
 fn repair(settings: &Settings, first: &Prompt, reply: &str, wrong: &str) -> Option<Prompt> {
     let mut again = first.clone();
     // A list of all that is allowed may be as long as the schema, which the model has anyway.
-    let wrong: String = wrong.chars().take(WRONG_CHARS).collect();
-    // Documents may have told the model what to write, and names in it stand in what is wrong.
-    let demand =
-        format!("That is not what was asked for: {}. Reply with the JSON alone.", prompt::data(&wrong));
-    again
-        .messages
-        .extend([Message::new(Role::Assistant, prompt::data(reply)), Message::new(Role::User, demand)]);
+    again.messages.extend([Message::new(Role::Assistant, prompt::data(reply)), demand(wrong)]);
     let needed = prompt_tokens(&again.messages) + again.max_tokens as usize;
     // Both prompts and both answer rooms count as one request.
     let both = (needed + prompt_tokens(&first.messages) + first.max_tokens as usize) as u64;
@@ -266,6 +271,17 @@ impl Gates<'_> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_second_try_costs_no_more_than_is_reserved() {
+        for wrong in
+            ["<|eot_id|>", "\u{1f469}\u{200d}\u{1f467}", "\u{1d54f}", "[INST]", "[S1]", "a", "\u{202e}"]
+        {
+            let said = demand(&wrong.repeat(1000));
+            let more = prompt_tokens(&[Message::new(Role::Assistant, ""), said.clone()]);
+            assert!(more as u64 <= REPAIR_TOKENS, "{more}: {}", said.content);
+        }
+    }
 
     #[test]
     fn json_is_found_in_what_models_put_around_it() {
