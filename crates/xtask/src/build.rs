@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::process::Run;
 use crate::workspace::{self, Package};
-use crate::{hash, npm, paths, report, tools};
+use crate::{hash, lanes, npm, paths, report, tools};
 
 /// Which workers to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,48 +88,71 @@ pub fn twin() -> Result<()> {
 /// When one does not compile.
 pub fn workers(which: Workers) -> Result<()> {
     let all: Vec<Package> = workspace::packages()?.into_iter().filter(|package| package.worker).collect();
-    let (shipping, others): (Vec<_>, Vec<_>) = all.into_iter().partition(Package::ships);
-    bundle(&shipping)?;
+    let (mut built, others): (Vec<_>, Vec<_>) = all.into_iter().partition(Package::ships);
+    compile(&built)?;
     if which == Workers::All {
         // One at a time: together, what one asks of a library's features the other would get too.
-        for worker in others {
-            bundle(&[worker])?;
+        for worker in &others {
+            compile(std::slice::from_ref(worker))?;
+        }
+        built.extend(others);
+    }
+    // All marks first: worker-build links again, and may do so a little differently.
+    let mut missing = Vec::new();
+    for worker in built {
+        let mark = mark(&worker)?;
+        if !is_bundled(&worker, &mark) {
+            missing.push((worker, mark));
         }
     }
-    Ok(())
+    // wasm-opt, which takes most of the time, uses one core.
+    lanes::each(lanes::LANES, missing, |(worker, mark)| bundle(&worker, &mark)).into_iter().collect()
 }
 
-/// Compiles these workers together; runs `worker-build` on those whose wasm is not the one it saw last.
-fn bundle(workers: &[Package]) -> Result<()> {
-    if workers.is_empty() {
-        return Ok(());
+/// The environment in which a worker is compiled: one of the tests' own in less time.
+fn worker_env(worker: &Package) -> Result<Vec<(&'static str, OsString)>> {
+    let mut env = wasm_env()?;
+    if worker.is_test() {
+        env.push(("CARGO_PROFILE_RELEASE_LTO", "off".into()));
+        env.push(("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16".into()));
     }
+    Ok(env)
+}
+
+/// Compiles these workers together; they are of one kind.
+fn compile(workers: &[Package]) -> Result<()> {
+    let Some(first) = workers.first() else { return Ok(()) };
     let mut cargo =
         Run::new("cargo").args(["build", "--release", "--target", "wasm32-unknown-unknown", "--lib"]);
     for worker in workers {
         cargo = cargo.arg("--package").arg(&worker.name);
     }
-    cargo.dir(&paths::checkout()).envs(wasm_env()?).run()?;
-    // All marks first: worker-build links again, and may do so a little differently.
-    let marks = workers.iter().map(mark).collect::<Result<Vec<_>>>()?;
-    for (worker, mark) in workers.iter().zip(marks) {
-        let stamp = paths::dev().join("built").join(&worker.name);
-        let done = fs::read_to_string(&stamp).is_ok_and(|old| old == mark)
-            && worker.build().join("index.js").is_file()
-            && worker.build().join("index_bg.wasm").is_file();
-        if done {
-            continue;
-        }
-        Run::new(tools::worker_build()?)
-            .arg("--release")
-            .dir(&worker.dir)
-            .envs(wasm_env()?)
-            .advice("see the message above; the tools it uses are in the cache, and removing that has them set up anew")
-            .run()?;
-        fs::create_dir_all(paths::dev().join("built"))?;
-        fs::write(&stamp, mark).with_context(|| format!("cannot write {}", stamp.display()))?;
-    }
-    Ok(())
+    cargo.dir(&paths::checkout()).envs(worker_env(first)?).run()
+}
+
+fn stamp(worker: &Package) -> PathBuf {
+    paths::dev().join("built").join(&worker.name)
+}
+
+/// Whether `worker-build` saw this very wasm last.
+fn is_bundled(worker: &Package, mark: &str) -> bool {
+    fs::read_to_string(stamp(worker)).is_ok_and(|old| old == mark)
+        && worker.build().join("index.js").is_file()
+        && worker.build().join("index_bg.wasm").is_file()
+}
+
+fn bundle(worker: &Package, mark: &str) -> Result<()> {
+    report::line(&format!("    worker-build {}", worker.name));
+    Run::new(tools::worker_build()?)
+        .arg("--release")
+        .args(worker.is_test().then_some("--no-opt"))
+        .dir(&worker.dir)
+        .envs(worker_env(worker)?)
+        .advice("see the message above; the tools it uses are in the cache, and removing that has them set up anew")
+        .run_quietly()?;
+    fs::create_dir_all(paths::dev().join("built"))?;
+    let stamp = stamp(worker);
+    fs::write(&stamp, mark).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// What the bundle is made from: the wasm and the tools.

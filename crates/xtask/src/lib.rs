@@ -21,6 +21,7 @@ pub mod group;
 pub mod hash;
 pub mod http;
 pub mod indexes;
+pub mod lanes;
 pub mod lock;
 pub mod migrations;
 pub mod models;

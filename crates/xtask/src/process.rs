@@ -1,6 +1,7 @@
 //! Child processes. Each runs in a process group of its own, and all of them are ended when a signal ends us.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,19 @@ impl Run {
     /// As [`Run::run`].
     pub fn run_aloud(mut self) -> Result<()> {
         report::line(&format!("    $ {}", self.shown));
+        let mut child = self.start()?;
+        let status = child.wait();
+        settle(child.id());
+        self.judge(status?)
+    }
+
+    /// Runs it to its end; all that it prints goes into this file.
+    ///
+    /// # Errors
+    /// As [`Run::run`], and when the file cannot be written.
+    pub fn run_into(mut self, log: &Path) -> Result<()> {
+        let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        self.command.stdout(file.try_clone()?).stderr(file);
         let mut child = self.start()?;
         let status = child.wait();
         settle(child.id());

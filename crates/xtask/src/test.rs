@@ -7,7 +7,7 @@ use crate::build::{self, Workers};
 use crate::process::Run;
 use crate::report::{self, Table};
 use crate::workspace::{self, Package};
-use crate::{models, npm, paths, setup, wrangler};
+use crate::{lanes, models, npm, paths, setup, wrangler};
 
 /// Runs everything, the later steps also when an earlier one failed.
 ///
@@ -29,11 +29,12 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         let workers = table.step("build the workers", || build::workers(Workers::All));
         if twin.is_some() && workers.is_some() {
             for package in native(&packages).filter(|package| package.is_test()) {
-                table.step("tests end to end", || cargo_test(package, filter));
+                table.step("tests end to end", || lanes::test(package, filter));
             }
-            for worker in packages.iter().filter(|package| package.ships()) {
-                table.step(&format!("deploy --dry-run {}", worker.name), || dry_run(worker));
-            }
+            table.step("deploy --dry-run", || {
+                let ships = packages.iter().filter(|package| package.ships()).collect();
+                lanes::each(lanes::LANES, ships, dry_run).into_iter().collect::<Result<()>>()
+            });
             table.step("sizes", || sizes::check(&packages));
         }
     }
@@ -133,7 +134,7 @@ fn cargo_test(package: &Package, filter: Option<&str>) -> Result<()> {
 /// What a deployment would upload, from the production configuration, without network and login.
 fn dry_run(worker: &Package) -> Result<()> {
     let out = paths::checkout().join("target/dry-run").join(&worker.name);
-    Run::new(npm::node()?)
+    let run = Run::new(npm::node()?)
         .arg(npm::wrangler()?)
         .args(["deploy", "--dry-run", "--outdir"])
         .arg(&out)
@@ -142,6 +143,6 @@ fn dry_run(worker: &Package) -> Result<()> {
         .dir(&worker.dir)
         .envs(wrangler::env(&paths::dev().join("wrangler"))?)
         .envs(build::wasm_env()?)
-        .advice("the production configuration is wrong: see the message above")
-        .run()
+        .advice("the production configuration is wrong: see the message above");
+    lanes::apart(&format!("deploy-{}", worker.name), run)
 }

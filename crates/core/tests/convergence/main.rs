@@ -19,6 +19,9 @@ mod world;
 
 use script::{Condition, Doc, Op, Script, Step, Why, Wrong};
 use shrink::{attempt, shrink};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 use texts::{Body, Kind, Meta};
 
@@ -45,20 +48,51 @@ fn random_histories_converge() {
         None => (number("CONVERGENCE_START").unwrap_or(0), number("CONVERGENCE_CASES").unwrap_or(10_000)),
     };
     let begun = Instant::now();
-    let (mut calls, mut generations) = (0, 0);
-    for seed in start..start + cases {
-        let script = Script::generate(seed);
-        match attempt(&script, false) {
-            Ok(taken) => {
-                calls += taken.calls;
-                generations += taken.generations;
+    // Each core has its share of the cases, taken in turn.
+    let shares = thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let failed = AtomicBool::new(false);
+    let run = |share: u64| {
+        let (mut calls, mut generations) = (0, 0);
+        for seed in (start + share..start + cases).step_by(shares as usize) {
+            if failed.load(Ordering::Relaxed) {
+                break;
             }
-            Err(trouble) => {
-                println!("seed {seed}: {}", trouble.what);
+            match attempt(&Script::generate(seed), false) {
+                Ok(taken) => {
+                    calls += taken.calls;
+                    generations += taken.generations;
+                }
+                Err(trouble) => {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err((seed, trouble.what));
+                }
+            }
+        }
+        Ok((calls, generations))
+    };
+    let (mut calls, mut generations) = (0, 0);
+    for outcome in thread::scope(|scope| {
+        let threads: Vec<_> = (0..shares)
+            .map(|share| {
+                scope.spawn({
+                    let run = &run;
+                    move || run(share)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    }) {
+        match outcome {
+            Ok((more_calls, more_generations)) => {
+                calls += more_calls;
+                generations += more_generations;
+            }
+            Err((seed, what)) => {
+                println!("seed {seed}: {what}");
                 let repeat = format!(
                     "CONVERGENCE_SEED={seed} cargo test -p ragflare-core --features testing --test convergence random"
                 );
-                report(&script, &repeat);
+                report(&Script::generate(seed), &repeat);
             }
         }
     }
