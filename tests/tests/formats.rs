@@ -235,11 +235,9 @@ fn encodings(world: &World) -> Result<()> {
 /// Each is a few KB that a careless reader makes gigabytes of, or a stack overflow.
 fn unfolding(world: &World) -> Result<()> {
     let client = world.admin.tenant("unfolding")?;
-    let mut entities = String::from("<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY e0 \"ha\">");
-    for level in 1..40 {
-        entities += &format!("<!ENTITY e{level} \"&e{0};&e{0};&e{0};\">", level - 1);
-    }
-    entities += "]><a>&e39;</a>";
+    let entities = (1..40).map(|level| format!("<!ENTITY e{level} \"&e{0};&e{0};&e{0};\">", level - 1));
+    let entities: String = entities.collect();
+    let entities = format!("<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY e0 \"ha\">{entities}]><a>&e39;</a>");
     let deep = |open: &str, close: &str| format!("{}lamp{}", open.repeat(100_000), close.repeat(100_000));
     let files = [
         ("entities.xml", entities),
@@ -260,9 +258,9 @@ fn unfolding(world: &World) -> Result<()> {
         ),
         (
             "page.pdf",
-            format!(
-                "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[2 0 R]/Count 99999999>>endobj\ntrailer<</Root 1 0 R>>"
-            ),
+            "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[2 0 R]/Count 99999999>>endobj\n\
+             trailer<</Root 1 0 R>>"
+                .to_owned(),
         ),
     ];
     for (id, bytes) in &files {

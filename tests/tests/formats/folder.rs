@@ -1,7 +1,7 @@
 //! A folder of files, uploaded as a person would, against a list of those that should be refused.
 //!
 //! `RAGFLARE_FILES` names the folder; `tests/expected/refused.tsv` lists path, code and reason. Without it, the fixtures are
-//! the folder. `RAGFLARE_PEER` names a Python with markitdown: then both are timed, see tests/formats_peer.py.
+//! the folder. `RAGFLARE_PEER` names a Python with markitdown: then both are timed, see `tests/formats_peer.py`.
 
 use crate::World;
 use anyhow::{Context, Result, ensure};
@@ -136,14 +136,12 @@ fn time(
 /// Whether a document is served, or why it failed.
 fn outcome(client: &Client, id: &str) -> Result<Result<(), (String, String)>> {
     let document = client.wait(id)?;
-    Ok(match document["status"].as_str() {
-        Some("searchable" | "indexed") => Ok(()),
-        _ => {
-            let error = &document["error"];
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            Err((text(&error["code"]), text(&error["message"])))
-        }
-    })
+    if matches!(document["status"].as_str(), Some("searchable" | "indexed")) {
+        return Ok(Ok(()));
+    }
+    let error = &document["error"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(Err((text(&error["code"]), text(&error["message"]))))
 }
 
 fn judge(tally: &mut Tally, path: &str, outcome: Result<(), (String, String)>, listed: Option<&str>) {

@@ -1,7 +1,7 @@
 //! The cross-encoder's opinion of the best hits: read whole, in time, and blended into their order.
 
 use super::{Hit, SearchUsage, Searcher, longest};
-use crate::chunk::{ChunkSettings, embedded_text};
+use crate::chunk::{ChunkSettings, embedded_text, shown_text};
 use crate::fusion::normalised;
 use crate::models::{self, RerankModel};
 use crate::ports::{Ports, Reranker, in_time};
@@ -44,7 +44,8 @@ impl<P: Ports> Searcher<'_, P> {
         let (mut pieces, mut owners) = (Vec::new(), Vec::new());
         for (owner, hit) in hits[..seen].iter().enumerate() {
             let place = if settings.rerank_headings { place(hit) } else { String::new() };
-            for piece in pieces_of(&model, room, &place, &hit.text) {
+            let text = shown_text(hit.table_header.as_deref(), &hit.text);
+            for piece in pieces_of(&model, room, &place, &text) {
                 pieces.push(piece);
                 owners.push(owner);
             }
