@@ -1,15 +1,28 @@
 //! JSON: a list of objects as a table, everything else as its paths with their values.
 
 use crate::{Converted, Limits, Refusal, markdown};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use std::borrow::Cow;
+use std::fmt;
 
 /// Columns that a table may have; objects with more are told one by one.
 const WIDEST: usize = 12;
 
+/// A value whose names keep the order that the file has them in. Its texts are the file's own where they stand there as they are.
+#[derive(Debug)]
+enum Value<'a> {
+    Null,
+    /// A text, a number, or true or false.
+    Text(Cow<'a, str>),
+    List(Vec<Value<'a>>),
+    Members(Vec<(Cow<'a, str>, Value<'a>)>),
+}
+
 /// One value.
 pub(crate) fn json(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
     bounded(text, limits)?;
-    let value: Value = serde_json::from_str(text).map_err(|error| Refusal::broken("JSON", error))?;
+    let value: Value<'_> = serde_json::from_str(text).map_err(|error| Refusal::broken("JSON", error))?;
     Ok(told(&value))
 }
 
@@ -25,7 +38,7 @@ pub(crate) fn lines(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
             .map_err(|error| Refusal::broken("JSON Lines", format!("line {}: {error}", at + 1)))?;
         values.push(value);
     }
-    Ok(told(&Value::Array(values)))
+    Ok(told(&Value::List(values)))
 }
 
 /// A value takes much more room than its text: they are counted by what separates them, before there are any.
@@ -44,7 +57,7 @@ pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
     if values > limits.nodes / 4 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
 }
 
-fn told(value: &Value) -> Converted {
+fn told(value: &Value<'_>) -> Converted {
     let mut out = String::new();
     match table(value) {
         Some(table) => out = table,
@@ -53,65 +66,74 @@ fn told(value: &Value) -> Converted {
     Converted { title: title(value), ..Converted::text(out) }
 }
 
-fn title(value: &Value) -> Option<String> {
-    let title = value.get("title").or_else(|| value.get("name"))?.as_str()?;
+fn title(value: &Value<'_>) -> Option<String> {
+    let Value::Members(members) = value else { return None };
+    let Value::Text(title) = get(members, "title").or_else(|| get(members, "name"))? else { return None };
     Some(markdown::line(title)).filter(|title| !title.is_empty() && title.chars().count() <= 200)
 }
 
-fn plain(value: &Value) -> Option<String> {
+fn get<'v, 'a>(members: &'v [(Cow<'a, str>, Value<'a>)], name: &str) -> Option<&'v Value<'a>> {
+    members.iter().find(|(found, _)| found == name).map(|(_, value)| value)
+}
+
+fn plain<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
     match value {
-        Value::Null => Some(String::new()),
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        Value::Array(items) if items.len() <= 8 => {
-            let items: Option<Vec<String>> =
-                items.iter().map(|item| if item.is_array() { None } else { plain(item) }).collect();
-            Some(items?.join(", "))
+        Value::Null => Some(Cow::Borrowed("")),
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+        Value::List(items) if items.len() <= 8 => {
+            let item = |item| if matches!(item, &Value::List(_)) { None } else { plain(item) };
+            let items: Option<Vec<Cow<'_, str>>> = items.iter().map(item).collect();
+            Some(Cow::Owned(items?.join(", ")))
         }
         _ => None,
     }
 }
 
 /// A list of two and more flat objects that have most of their names in common.
-fn table(value: &Value) -> Option<String> {
-    let items = value.as_array().filter(|items| items.len() > 1)?;
-    let mut names: Vec<&String> = Vec::new();
-    let mut filled = 0;
-    for item in items {
-        let members = item.as_object()?;
-        filled += members.len();
-        for name in members.keys() {
-            if !names.contains(&name) {
-                names.push(name);
-            }
+fn table(value: &Value<'_>) -> Option<String> {
+    let Value::List(items) = value else { return None };
+    let rows = |item| if let &Value::Members(ref members) = item { Some(members) } else { None };
+    let items: Vec<_> = items.iter().map(rows).collect::<Option<_>>()?;
+    if items.len() < 2 {
+        return None;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in items.iter().copied().flatten() {
+        if !names.contains(&name.as_ref()) {
+            names.push(name);
         }
         if names.len() > WIDEST {
             return None;
         }
     }
+    let filled: usize = items.iter().map(|members| members.len()).sum();
     if filled * 2 < names.len() * items.len() {
         return None;
     }
     // Columns that no object has anything in are no columns.
-    let shown = |item: &Value, name: &str| item.get(name).map_or(Some(String::new()), plain);
     let mut used = vec![false; names.len()];
-    for item in items {
+    for members in &items {
         for (used, name) in used.iter_mut().zip(&names) {
-            *used |= !shown(item, name)?.trim().is_empty();
+            *used |= !cell(members, name)?.trim().is_empty();
         }
     }
     let used = (0..names.len()).filter(|column| used[*column]).collect();
     let mut table = markdown::Table::new(used);
-    table.row(|column| names[column].as_str());
-    for item in items {
-        let row: Vec<String> = names.iter().map(|name| shown(item, name)).collect::<Option<_>>()?;
+    table.row(|column| names[column]);
+    for members in &items {
+        let row: Vec<Cow<'_, str>> = names.iter().map(|name| cell(members, name)).collect::<Option<_>>()?;
         table.row(|column| &row[column]);
     }
     Some(table.out)
 }
 
+/// What a table shows of an object; `None` if it can't.
+fn cell<'v>(members: &'v [(Cow<'_, str>, Value<'_>)], name: &str) -> Option<Cow<'v, str>> {
+    get(members, name).map_or(Some(Cow::Borrowed("")), plain)
+}
+
 /// As a list of names and values, nested as the value is.
-fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
+fn write(out: &mut String, value: &Value<'_>, depth: usize, name: Option<&str>) {
     let indent = "  ".repeat(depth.min(20));
     let label = name.map(|name| format!("{}: ", markdown::line(name))).unwrap_or_default();
     match (plain(value), value) {
@@ -121,22 +143,18 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
                 out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))));
             }
         },
-        (None, Value::Array(items)) => {
+        (None, Value::List(items)) => {
             if name.is_some() {
                 out.push_str(&format!("{indent}- {}\n", label.trim_end()));
             }
             let depth = depth + usize::from(name.is_some());
             for (at, item) in items.iter().enumerate() {
                 let number = (at + 1).to_string();
-                write(
-                    out,
-                    item,
-                    depth,
-                    if item.is_object() || item.is_array() { Some(&number) } else { None },
-                );
+                let is_nested = matches!(item, Value::List(_) | Value::Members(_));
+                write(out, item, depth, is_nested.then_some(number.as_str()));
             }
         }
-        (None, Value::Object(members)) => {
+        (None, Value::Members(members)) => {
             if name.is_some() {
                 out.push_str(&format!("{indent}- {}\n", label.trim_end()));
             }
@@ -146,6 +164,68 @@ fn write(out: &mut String, value: &Value, depth: usize, name: Option<&str>) {
             }
         }
         (None, _) => {}
+    }
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(if value { "true" } else { "false" })))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, |number| Value::Text(Cow::Owned(number.to_string()))))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some((name, value)) = members.next_entry()? {
+            // Names are texts, and nothing else.
+            let Value::Text(name) = name else { continue };
+            list.push((name, value));
+        }
+        Ok(Value::Members(list))
     }
 }
 
@@ -160,8 +240,8 @@ mod tests {
     #[test]
     fn lists_of_objects_are_tables_and_other_values_lists() {
         assert_eq!(
-            text(r#"[{"a": 1, "b": "x"}, {"a": 2}]"#),
-            "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |\n"
+            text(r#"[{"b": 1, "a": "x\n"}, {"b": 2.50}]"#),
+            "| b | a |\n| --- | --- |\n| 1 | x |\n| 2.5 |  |\n"
         );
         assert_eq!(text(r#"{"a": {"b": [1, 2]}, "c": null}"#), "- a:\n  - b: 1, 2\n- c: \n");
         let lines = lines("{\"a\":1}\n\n{\"a\":2}\n", &Limits::default()).unwrap();

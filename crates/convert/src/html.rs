@@ -3,6 +3,8 @@
 mod plain;
 
 use crate::{Converted, Limits, markdown};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
 
@@ -10,8 +12,8 @@ use dom_smoothie::{Config, Readability, TextMode};
 /// lists, tables.
 const SHARE: usize = 5;
 /// What is no text of the page's, and what stands around it.
-const NEVER: [&str; 9] =
-    ["script", "style", "noscript", "template", "svg", "iframe", "head", "button", "select"];
+const NEVER: [&str; 10] =
+    ["script", "style", "noscript", "template", "svg", "iframe", "head", "title", "button", "select"];
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
     [aria-hidden=true], [hidden], form";
 
@@ -68,29 +70,11 @@ fn clean(page: &Document) {
     }
 }
 
-/// The address in Bing's `u=a1…`, which is base64.
+/// The address in Bing's `u=a1…`.
 fn redirected(href: &str) -> Option<String> {
-    let encoded = href.split(['?', '&']).find_map(|part| part.strip_prefix("u=a1"))?;
-    let mut bytes = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in encoded.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => break,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|target| target.starts_with("http"))
+    let encoded = href.split(['?', '&', '#']).find_map(|part| part.strip_prefix("u=a1"))?;
+    let target = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    String::from_utf8(target).ok().filter(|target| target.starts_with("http"))
 }
 
 /// A piece of HTML, all of it.
@@ -138,5 +122,21 @@ fn is_deep(page: &Document) -> bool {
             node = parent;
             depth -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_a_search_lead_where_they_lead() {
+        let target = URL_SAFE_NO_PAD.encode("https://lighthouse.example/a?b=1");
+        let link = format!("https://search.example/ck/a?!&&p=00&u=a1{target}&ntb=1#x");
+        assert_eq!(redirected(&link).as_deref(), Some("https://lighthouse.example/a?b=1"));
+        assert_eq!(redirected("https://search.example/ck/a?u=a1%%%"), None);
+        let page = format!("<p>See <a href='{}'>the tides</a>.</p>", link.replace('&', "&amp;"));
+        let text = convert(&page, &Limits::default()).text;
+        assert_eq!(text.trim(), "See [the tides](https://lighthouse.example/a?b=1).");
     }
 }

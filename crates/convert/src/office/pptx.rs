@@ -6,6 +6,9 @@ use crate::tree::Element;
 use crate::{Converted, Limits, Place, Refusal, markdown};
 use std::collections::HashMap;
 
+/// Levels of a list.
+const LEVELS: usize = 9;
+
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "presentation", limits)?;
     let main = "ppt/presentation.xml";
@@ -38,7 +41,8 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
         let placeholder = placeholder(shape);
         match shape.name.as_str() {
             "sp" => {
-                let text = paragraphs(shape.child("txBody"));
+                // In a slide's content what has no bullet of its own has its layout's.
+                let text = listed(shape.child("txBody"), placeholder == Some("obj"));
                 if matches!(placeholder, Some("title" | "ctrTitle")) && title.is_none() {
                     title = Some(markdown::line(&text)).filter(|title| !title.is_empty());
                 } else if !matches!(placeholder, Some("sldNum" | "dt" | "ftr")) && !text.trim().is_empty() {
@@ -163,23 +167,37 @@ fn placeholder(shape: &Element) -> Option<&str> {
     Some(kind.attribute("type").unwrap_or("obj"))
 }
 
-/// Text, with lists where paragraphs are indented or have a bullet.
 fn paragraphs(body: Option<&Element>) -> String {
+    listed(body, false)
+}
+
+/// Text, with lists where paragraphs are indented or have a bullet or a number; if `is_list`, unless they say that they have none.
+fn listed(body: Option<&Element>, is_list: bool) -> String {
     let mut out = String::new();
-    for paragraph in body.into_iter().flat_map(Element::elements).filter(|element| element.name == "p") {
-        let text = run_text(paragraph);
+    let mut numbers = [0_usize; LEVELS];
+    let paragraphs = body.into_iter().flat_map(Element::elements).filter(|element| element.name == "p");
+    let texts: Vec<_> = paragraphs.map(|paragraph| (paragraph, run_text(paragraph))).collect();
+    let is_list = is_list && texts.iter().filter(|(_, text)| !text.trim().is_empty()).count() > 1;
+    for (paragraph, text) in &texts {
         if text.trim().is_empty() {
             continue;
         }
         let properties = paragraph.child("pPr");
+        let has = |name: &str| properties.is_some_and(|it| it.child(name).is_some());
         let level: usize = properties.and_then(|it| it.attribute("lvl")?.parse().ok()).unwrap_or(0);
-        let bullet =
-            properties.is_some_and(|it| it.child("buChar").is_some() || it.child("buAutoNum").is_some());
-        if level > 0 || bullet {
-            out.push_str(&format!("{}- {}\n", "  ".repeat(level.min(8)), markdown::line(&text)));
+        let level = level.min(LEVELS - 1);
+        let number = if has("buAutoNum") { numbers[level] + 1 } else { 0 };
+        numbers[level] = number;
+        numbers[level + 1..].fill(0);
+        let indent = if number > 0 { "   " } else { "  " }.repeat(level);
+        let text = if level > 0 || number > 0 || has("buChar") || is_list && !has("buNone") {
+            let mark = if number > 0 { format!("{number}.") } else { "-".to_owned() };
+            format!("{indent}{mark} {}", markdown::line(text))
         } else {
-            out.push_str(&format!("{}\n", text.trim()));
-        }
+            text.trim().to_owned()
+        };
+        out.push_str(&text);
+        out.push('\n');
     }
     out
 }
