@@ -2,6 +2,8 @@
 //! loaded by those that never see one. What the two say to each other is here, for both sides.
 
 use crate::ledger::Ledger;
+use crate::r2;
+use crate::r2;
 use ragflare_core::chunk::Format;
 use ragflare_core::conversion::{Conversion, TextMap, conversion_key, map_key, text_key};
 use ragflare_core::ports::{Converter, Original};
@@ -24,7 +26,10 @@ pub struct Asked {
     pub name: String,
 }
 
-/// What is answered, with status 200. Any other status is a fault of the converter.
+/// The status of a reply when the bucket failed.
+pub const BUCKET_FAILED: u16 = 503;
+
+/// What is answered, with status 200. Any other status but [`BUCKET_FAILED`] is a fault of the converter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answered {
@@ -108,6 +113,9 @@ impl Converter for ServiceConverter {
         let text = reply.text().await.map_err(broken)?;
         if status != 200 {
             let told: String = text.chars().take(200).collect();
+            if status == BUCKET_FAILED {
+                return Err(r2::failed(told));
+            }
             return Err(fault(Some(u32::from(status)), format!("status {status}: {told}")));
         }
         match serde_json::from_str(&text).map_err(|error| fault(None, error.to_string()))? {

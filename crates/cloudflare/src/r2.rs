@@ -34,7 +34,12 @@ impl R2Objects {
 }
 
 fn fault(error: &worker::Error) -> Error {
-    Error::Service { service: "objects", retry: Retry::Backoff, code: None, message: error.to_string() }
+    failed(error.to_string())
+}
+
+/// A fault of the bucket.
+pub(crate) fn failed(message: String) -> Error {
+    Error::Service { service: "objects", retry: Retry::Backoff, code: None, message }
 }
 
 impl ObjectStore for R2Objects {

@@ -3,6 +3,7 @@
 use crate::{Converted, Limits, Refusal};
 use ragflare_core::conversion::{GivenChunk, Place};
 use serde::Deserialize;
+use std::num::NonZeroU32;
 
 /// Chunks of a document at most: what its flip and its clean-up can carry.
 const MOST: usize = 50_000;
@@ -22,8 +23,8 @@ struct OwnChunk {
     text: String,
     #[serde(default)]
     headings: Vec<String>,
-    page: Option<u32>,
-    row: Option<u32>,
+    page: Option<NonZeroU32>,
+    row: Option<NonZeroU32>,
 }
 
 pub(crate) fn convert(json: &str, limits: &Limits) -> Result<Converted, Refusal> {
@@ -34,7 +35,8 @@ pub(crate) fn convert(json: &str, limits: &Limits) -> Result<Converted, Refusal>
     }
     let mut made = Converted::default();
     for (number, chunk) in given.chunks.into_iter().enumerate() {
-        let body = chunk.text.replace('\0', " ");
+        // A byte order mark comes from files that were cut without looking.
+        let body = chunk.text.replace('\0', " ").replace('\u{feff}', "");
         let body = body.trim();
         if body.is_empty() {
             return Err(broken(format!("chunk {number} has no text")));
@@ -52,7 +54,11 @@ pub(crate) fn convert(json: &str, limits: &Limits) -> Result<Converted, Refusal>
         let start = made.text.len() as u64;
         made.text.push_str(body);
         made.chunks.push(GivenChunk { start, end: made.text.len() as u64, headings: chunk.headings });
-        made.places.push(Place { at: start, page: chunk.page, row: chunk.row });
+        made.places.push(Place {
+            at: start,
+            page: chunk.page.map(NonZeroU32::get),
+            row: chunk.row.map(NonZeroU32::get),
+        });
     }
     if made.places.iter().all(|place| place.page.is_none() && place.row.is_none()) {
         made.places.clear();
@@ -66,8 +72,7 @@ mod tests {
 
     #[test]
     fn chunks_stay_as_they_were_cut() {
-        let json =
-            r#"{"chunks": [{"text": " One. ", "headings": ["A", "B"], "page": 2}, {"text": "Two\u0000."}]}"#;
+        let json = r#"{"chunks": [{"text": "\ufeff One. ", "headings": ["A", "B"], "page": 2}, {"text": "Two\u0000."}]}"#;
         let made = convert(json, &Limits::default()).unwrap();
         assert_eq!(made.text, "One.\n\nTwo .");
         let of = |chunk: &GivenChunk| &made.text[chunk.start as usize..chunk.end as usize];
@@ -83,7 +88,8 @@ mod tests {
             "[]",
             "{}",
             r#"{"chunks": [{}]}"#,
-            r#"{"chunks": [{"text": " "}]}"#,
+            r#"{"chunks": [{"text": "\ufeff "}]}"#,
+            r#"{"chunks": [{"text": "x", "page": 0}]}"#,
             r#"{"chunks": [{"text": "x", "more": 1}]}"#,
         ] {
             assert_eq!(convert(json, &Limits::default()).unwrap_err().code(), "unreadable", "{json}");

@@ -27,6 +27,9 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
     let mut first = reader();
     while first.read_record(&mut record).map_err(broken)? {
         count += 1;
+        if count > limits.nodes / 2 {
+            return Err(Refusal::TooLarge { what: "rows", allowed: limits.nodes as u64 / 2 });
+        }
         for (column, _) in record.iter().enumerate().filter(|(_, cell)| !cell.trim().is_empty()) {
             used.resize(used.len().max(column + 1), false);
             used[column] = true;
@@ -36,14 +39,11 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
     let used = used.iter().enumerate().filter(|(_, used)| **used).map(|(column, _)| column).collect();
     let mut table = markdown::Table::new(used);
     let mut places = Vec::new();
-    // Empty lines are no records, but rows: told by how many lines a record took.
-    let (mut row, mut line) = (0, 1);
+    let mut row = 0;
     let mut second = reader();
     while places.len() < records && second.read_record(&mut record).map_err(broken)? {
-        let within: usize = record.iter().map(|cell| cell.matches('\n').count()).sum();
-        let taken = usize::try_from(second.position().line() - line).unwrap_or(1);
-        line = second.position().line();
-        row += taken.saturating_sub(within).max(1);
+        let begin = record.position().map_or(0, |position| usize::try_from(position.byte()).unwrap_or(0));
+        row += 1 + empty_lines(text.as_bytes(), begin);
         let at = table.row(|column| record.get(column).unwrap_or_default());
         places.push(Place { at: at as u64, page: None, row: u32::try_from(row).ok() });
         if table.out.len() > limits.text {
@@ -51,6 +51,20 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
         }
     }
     Ok(Converted { places, ..Converted::text(table.out) })
+}
+
+/// Lines that are no records, but rows: those before the record that is read from a byte on.
+fn empty_lines(text: &[u8], mut at: usize) -> usize {
+    // The record before it ended at the first half of its line end.
+    if at > 0 && text[at - 1] == b'\r' && text.get(at) == Some(&b'\n') {
+        at += 1;
+    }
+    let mut lines = 0;
+    while let Some(byte @ (b'\r' | b'\n')) = text.get(at) {
+        lines += 1;
+        at += if *byte == b'\r' && text.get(at + 1) == Some(&b'\n') { 2 } else { 1 };
+    }
+    lines
 }
 
 /// The one that most lines have equally often, outside of quotes.
@@ -81,7 +95,21 @@ mod tests {
     fn rows_are_numbered_as_spreadsheets_do() {
         let converted = convert("a,b\n\n1,\"x\ny\"\n2,z", &Limits::default()).unwrap();
         assert_eq!(converted.text, "| a | b |\n| --- | --- |\n| 1 | x y |\n| 2 | z |\n");
-        assert_eq!(converted.places.iter().filter_map(|place| place.row).collect::<Vec<_>>(), [1, 3, 4]);
+        let rows = |text: &str| {
+            let converted = convert(text, &Limits::default()).unwrap();
+            converted.places.iter().filter_map(|place| place.row).collect::<Vec<_>>()
+        };
+        assert_eq!(rows("a,b\n\n1,\"x\ny\"\n2,z"), [1, 3, 4]);
+        assert_eq!(rows("a,b\r\n1,2\r\n\r\n\r\n3,4"), [1, 2, 5]);
+        assert_eq!(rows("\r\n\r\na,b\r\n1,\"2\r\n\r\n\"\r\n3,4\r\n"), [3, 4, 5]);
+        assert_eq!(rows("a,b\r\r1,2\r"), [1, 3]);
+    }
+
+    #[test]
+    fn there_are_only_so_many_rows() {
+        let few = Limits { nodes: 20, ..Limits::default() };
+        assert_eq!(convert(&"1\n".repeat(10), &few).unwrap().places.len(), 10);
+        assert_eq!(convert(&"1\n".repeat(11), &few).unwrap_err().code(), "too_large_expanded");
     }
 
     #[test]

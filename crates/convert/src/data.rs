@@ -23,7 +23,7 @@ enum Value<'a> {
 pub(crate) fn json(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
     bounded(text, limits)?;
     let value: Value<'_> = serde_json::from_str(text).map_err(|error| Refusal::broken("JSON", error))?;
-    Ok(told(&value))
+    told(&value, limits)
 }
 
 /// A value a line; lines without one are left out, unless none has any.
@@ -38,7 +38,7 @@ pub(crate) fn lines(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
             .map_err(|error| Refusal::broken("JSON Lines", format!("line {}: {error}", at + 1)))?;
         values.push(value);
     }
-    Ok(told(&Value::List(values)))
+    told(&Value::List(values), limits)
 }
 
 /// A value takes much more room than its text: they are counted by what separates them, before there are any.
@@ -57,13 +57,13 @@ pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
     if values > limits.nodes / 4 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
 }
 
-fn told(value: &Value<'_>) -> Converted {
+fn told(value: &Value<'_>, limits: &Limits) -> Result<Converted, Refusal> {
     let mut out = String::new();
     match table(value) {
         Some(table) => out = table,
-        None => write(&mut out, value, 0, None),
+        None => write(&mut out, value, 0, None, limits)?,
     }
-    Converted { title: title(value), ..Converted::text(out) }
+    Ok(Converted { title: title(value), ..Converted::text(out) })
 }
 
 fn title(value: &Value<'_>) -> Option<String> {
@@ -133,38 +133,57 @@ fn cell<'v>(members: &'v [(Cow<'_, str>, Value<'_>)], name: &str) -> Option<Cow<
 }
 
 /// As a list of names and values, nested as the value is.
-fn write(out: &mut String, value: &Value<'_>, depth: usize, name: Option<&str>) {
+fn write(
+    out: &mut String,
+    value: &Value<'_>,
+    depth: usize,
+    name: Option<&str>,
+    limits: &Limits,
+) -> Result<(), Refusal> {
     let indent = "  ".repeat(depth.min(20));
     let label = name.map(|name| format!("{}: ", markdown::line(name))).unwrap_or_default();
-    match (plain(value), value) {
-        (Some(text), _) => match text.trim() {
-            "" if name.is_none() => {}
-            text => {
-                out.push_str(&format!("{indent}- {label}{}\n", text.replace('\n', &format!("\n{indent}  "))));
+    let plain = plain(value);
+    if plain.is_none() && name.is_some() {
+        out.push_str(&format!("{indent}- {}\n", label.trim_end()));
+    }
+    let depth = depth + usize::from(name.is_some());
+    match (plain, value) {
+        (Some(text), _) => {
+            let text = text.trim();
+            if name.is_some() || !text.is_empty() {
+                out.push_str(&format!("{indent}- {label}"));
+                // Each line is indented: a text of line ends alone would be many times as long.
+                for (at, line) in text.split('\n').enumerate() {
+                    let before = if at == 0 { String::new() } else { format!("\n{indent}  ") };
+                    out.push_str(&before);
+                    out.push_str(line);
+                    fits(out, limits)?;
+                }
+                out.push('\n');
             }
-        },
+        }
         (None, Value::List(items)) => {
-            if name.is_some() {
-                out.push_str(&format!("{indent}- {}\n", label.trim_end()));
-            }
-            let depth = depth + usize::from(name.is_some());
             for (at, item) in items.iter().enumerate() {
                 let number = (at + 1).to_string();
                 let is_nested = matches!(item, Value::List(_) | Value::Members(_));
-                write(out, item, depth, is_nested.then_some(number.as_str()));
+                write(out, item, depth, is_nested.then_some(number.as_str()), limits)?;
             }
         }
         (None, Value::Members(members)) => {
-            if name.is_some() {
-                out.push_str(&format!("{indent}- {}\n", label.trim_end()));
-            }
-            let depth = depth + usize::from(name.is_some());
             for (name, member) in members {
-                write(out, member, depth, Some(name));
+                write(out, member, depth, Some(name), limits)?;
             }
         }
         (None, _) => {}
     }
+    fits(out, limits)
+}
+
+fn fits(out: &str, limits: &Limits) -> Result<(), Refusal> {
+    if out.len() <= limits.text {
+        return Ok(());
+    }
+    Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 })
 }
 
 impl<'de> Deserialize<'de> for Value<'de> {
@@ -252,6 +271,9 @@ mod tests {
     fn depth_and_number_are_bounded() {
         let deep = "[".repeat(100_000);
         assert_eq!(json(&deep, &Limits::default()).unwrap_err().code(), "unreadable");
+        let short = Limits { text: 1000, ..Limits::default() };
+        let lines = format!("{}\"a{}b\"{}", "[{\"a\": ".repeat(10), "\\n".repeat(200), "}]".repeat(10));
+        assert_eq!(json(&lines, &short).unwrap_err().code(), "too_large_expanded");
         let many = Limits { nodes: 18, ..Limits::default() };
         assert_eq!(json("[1,2,3,4,5,6,7,8,9,10]", &many).unwrap_err().code(), "too_large_expanded");
     }

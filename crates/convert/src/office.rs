@@ -4,4 +4,4 @@ mod chart;
 pub(crate) mod docx;
 pub(crate) mod epub;
 pub(crate) mod pptx;
-mod relations;
+pub(crate) mod relations;

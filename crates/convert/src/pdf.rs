@@ -96,11 +96,14 @@ fn read(document: &Document, limits: &Limits) -> Result<Converted, Refusal> {
         next = reader.batch(&fresh(), next..count)?;
     }
     let Reader { writer, exceeded, .. } = reader;
+    if exceeded {
+        // Without the pages that are too large it would look whole.
+        return Err(Refusal::TooLarge { what: "unpacked bytes on a page", allowed: limits.unpacked / 2 });
+    }
     let (text, places) = writer.finish();
     if text.trim().is_empty() {
-        return Err(match (count, exceeded) {
-            (_, true) => Refusal::TooLarge { what: "unpacked bytes on a page", allowed: limits.unpacked / 2 },
-            (0, _) => Refusal::broken("PDF", "it has no page"),
+        return Err(match count {
+            0 => Refusal::broken("PDF", "it has no page"),
             _ => Refusal::NoText(
                 "the pages are pictures or empty: there is no text in them, and nothing here reads pictures"
                     .into(),

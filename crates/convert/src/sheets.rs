@@ -4,11 +4,16 @@
 mod comments;
 mod ods;
 
+use crate::office::relations;
 use crate::package::Package;
+use crate::tree::Element;
 use crate::{Converted, Limits, Place, Refusal, markdown};
 use calamine::{Data, DataRef, Reader, Sheets, open_workbook_auto_from_rs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{Cursor, Read};
+
+/// Sheets that a workbook may have.
+const MOST_SHEETS: usize = 1000;
 
 /// A sheet's cells that have something in them: row and column, both from 0, and text.
 type Cells = Vec<(u32, u32, Box<str>)>;
@@ -21,7 +26,8 @@ fn broken(error: impl std::fmt::Display) -> Refusal {
 }
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
-    let mut book = Book { limits, left: limits.nodes, out: String::new(), places: Vec::new() };
+    let mut book =
+        Book { limits, left: limits.nodes, text_left: limits.text, out: String::new(), places: Vec::new() };
     if bytes.starts_with(b"PK") {
         // The reader unpacks as much as there is: looked through first.
         let package = Package::open(bytes, "workbook", limits)?;
@@ -30,9 +36,11 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
             ods::read(&package, &mut book)?;
             return Ok(book.converted());
         }
-        for name in names.iter().filter(|name| !name.ends_with('/') && !name.contains("/media/")) {
+        // Pictures are not unpacked.
+        for name in names.iter().filter(|name| !name.starts_with("xl/media/")) {
             package.count(name)?;
         }
+        apart(&package)?;
     } else {
         bounded_xls(bytes, limits)?;
     }
@@ -42,34 +50,58 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         String::new()
     };
     let mut workbook = open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(broken)?;
-    for (at, name) in workbook.sheet_names().into_iter().enumerate() {
+    let names = workbook.sheet_names();
+    if names.len() > MOST_SHEETS {
+        return Err(Refusal::TooLarge { what: "sheets", allowed: MOST_SHEETS as u64 });
+    }
+    for (at, name) in names.into_iter().enumerate() {
         let mut cells = Cells::new();
         // A sheet of charts has no cells.
         match &mut workbook {
             Sheets::Xlsx(workbook) => {
                 let Ok(mut reader) = workbook.worksheet_cells_reader(&name) else { continue };
                 while let Some(cell) = reader.next_cell().map_err(broken)? {
-                    book.take(&mut cells, cell.get_position(), shown(&owned(cell.get_value())))?;
+                    book.take(&mut cells, cell.get_position(), &shown(&owned(cell.get_value())))?;
                 }
             }
             Sheets::Xlsb(workbook) => {
                 let Ok(mut reader) = workbook.worksheet_cells_reader(&name) else { continue };
                 while let Some(cell) = reader.next_cell().map_err(broken)? {
-                    book.take(&mut cells, cell.get_position(), shown(&owned(cell.get_value())))?;
+                    book.take(&mut cells, cell.get_position(), &shown(&owned(cell.get_value())))?;
                 }
             }
             other => {
                 let Ok(range) = other.worksheet_range(&name) else { continue };
                 let (row, column) = range.start().unwrap_or_default();
                 for (down, right, cell) in range.used_cells() {
-                    book.take(&mut cells, (row + down as u32, column + right as u32), shown(cell))?;
+                    book.take(&mut cells, (row + down as u32, column + right as u32), &shown(cell))?;
                 }
             }
         }
         book.sheet(at + 1, &name, cells)?;
     }
-    book.out.push_str(&comments);
+    if !comments.is_empty() {
+        book.places.push(Place { at: book.out.len() as u64, page: None, row: None });
+        book.out.push_str(&comments);
+    }
     Ok(book.converted())
+}
+
+/// That no two sheets are the same part: it would be read as often.
+fn apart(package: &Package<'_>) -> Result<(), Refusal> {
+    const MAIN: &str = "xl/workbook.xml";
+    let Some(book) = package.xml(MAIN)? else { return Ok(()) };
+    let targets = relations::of(package, MAIN)?;
+    let mut seen = HashSet::new();
+    for sheet in book.child("sheets").into_iter().flat_map(Element::elements) {
+        let ids = sheet.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
+        if let Some(part) = ids.filter_map(|id| targets.get(id)).next()
+            && !seen.insert(part.to_ascii_lowercase())
+        {
+            return Err(Refusal::broken("workbook", "two of its sheets are the same part"));
+        }
+    }
+    Ok(())
 }
 
 /// What is written so far.
@@ -77,16 +109,20 @@ struct Book<'a> {
     limits: &'a Limits,
     /// Cells that may still come.
     left: usize,
+    /// Bytes of their text that may still come: a text of which there is one may stand in each.
+    text_left: usize,
     out: String,
     places: Vec<Place>,
 }
 
 impl Book<'_> {
-    fn take(&mut self, cells: &mut Cells, (row, column): (u32, u32), text: String) -> Result<(), Refusal> {
+    fn take(&mut self, cells: &mut Cells, (row, column): (u32, u32), text: &str) -> Result<(), Refusal> {
         if text.trim().is_empty() {
             return Ok(());
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| Refusal::too_many_nodes(self.limits))?;
+        let too_long = Refusal::TooLarge { what: "bytes of text", allowed: self.limits.text as u64 };
+        self.text_left = self.text_left.checked_sub(text.len()).ok_or(too_long)?;
         cells.push((row, column, text.into()));
         Ok(())
     }

@@ -149,10 +149,14 @@ pub(crate) fn read(
                         allowed: DEEPEST as u64,
                     });
                 }
-                open.push(element(&start, reader.decoder(), &mut names));
+                open.push(
+                    element(&start, reader.decoder(), &mut names, &mut left)
+                        .ok_or_else(|| Refusal::too_many_nodes(limits))?,
+                );
             }
             Event::Empty(start) => {
-                let element = element(&start, reader.decoder(), &mut names);
+                let element = element(&start, reader.decoder(), &mut names, &mut left)
+                    .ok_or_else(|| Refusal::too_many_nodes(limits))?;
                 if open.last().is_some_and(|parent| parent.name == within && !within.is_empty()) {
                     take(element)?;
                 } else if let Some(parent) = open.last_mut() {
@@ -190,25 +194,24 @@ pub(crate) fn read(
     root.ok_or_else(|| Refusal::broken(kind, "it has no element"))
 }
 
-fn element(start: &BytesStart<'_>, decoder: Decoder, names: &mut Names) -> Element {
-    let own = names.name(start.local_name().as_ref());
-    let attribute = |attribute: quick_xml::events::attributes::Attribute<'_>| {
-        let name = names.name(attribute.key.local_name().as_ref());
+/// An element without what is in it; each attribute is taken from what is left. `None` when nothing is.
+fn element(start: &BytesStart<'_>, decoder: Decoder, names: &mut Names, left: &mut usize) -> Option<Element> {
+    let mut attributes = Vec::new();
+    for attribute in start.attributes().with_checks(false).flatten() {
+        *left = left.checked_sub(1)?;
+        let name = attribute.key.local_name();
+        // Who changed what when is most of what Word writes.
+        if name.as_ref().starts_with(b"rsid") || matches!(name.as_ref(), b"paraId" | b"textId") {
+            continue;
+        }
         let value = attribute.decode_and_unescape_value(decoder).map_or_else(
             |_| String::from_utf8_lossy(&attribute.value).into_owned(),
             std::borrow::Cow::into_owned,
         );
-        (name, value)
-    };
-    // Who changed what when is most of what Word writes.
-    let is_kept = |attribute: &quick_xml::events::attributes::Attribute<'_>| {
-        let name = attribute.key.local_name();
-        !name.as_ref().starts_with(b"rsid") && !matches!(name.as_ref(), b"paraId" | b"textId")
-    };
-    let mut attributes: Vec<(Name, String)> =
-        start.attributes().with_checks(false).flatten().filter(is_kept).map(attribute).collect();
+        attributes.push((names.name(name.as_ref()), value));
+    }
     attributes.shrink_to_fit();
-    Element { name: own, attributes, children: Vec::new() }
+    Some(Element { name: names.name(start.local_name().as_ref()), attributes, children: Vec::new() })
 }
 
 fn close(open: &mut Vec<Element>) {
@@ -269,5 +272,7 @@ mod tests {
         assert_eq!(parse(&deep, "XML", &Limits::default()).unwrap_err().code(), "too_large_expanded");
         let few = Limits { nodes: 5, ..Limits::default() };
         assert_eq!(parse(&"<a/>".repeat(9), "XML", &few).unwrap_err().code(), "too_large_expanded");
+        let wide = format!("<a{}/>", " b=''".repeat(9));
+        assert_eq!(parse(&wide, "XML", &few).unwrap_err().code(), "too_large_expanded");
     }
 }

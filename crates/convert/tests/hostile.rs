@@ -6,7 +6,8 @@
 mod made;
 
 use made::{
-    archive, deflated, docx, encrypted_pdf, epub, ods, one_of_each, pages, pdf, small_pdf, stream, xlsx,
+    archive, deflated, docx, encrypted_pdf, epub, ods, one_of_each, pages, pdf, small_pdf, stream, workbook,
+    xlsx,
 };
 use ragflare_convert::{Converted, Kind, Limits, Refusal, convert, detect};
 use std::io::Write;
@@ -124,8 +125,9 @@ fn archives_unfold_only_so_far() {
 fn entries_that_share_their_bytes_unfold_only_so_far() {
     // The directory lists the same entry again and again under other names.
     let zeros = vec![b' '; 4 << 20];
-    let bytes = archive(&[("xl/s00.xml", &zeros)]);
-    let directory = memchr::memmem::find(&bytes, b"PK\x01\x02").unwrap();
+    let bytes = archive(&[("xl/workbook.xml", b"<workbook/>"), ("xl/s00.xml", &zeros)]);
+    let directory = memchr::memmem::rfind(&bytes, b"PK\x01\x02").unwrap();
+    let begin = memchr::memmem::find(&bytes, b"PK\x01\x02").unwrap();
     let end = memchr::memmem::rfind(&bytes, b"PK\x05\x06").unwrap();
     let entry = &bytes[directory..end];
     let mut out = bytes[..directory].to_vec();
@@ -135,13 +137,13 @@ fn entries_that_share_their_bytes_unfold_only_so_far() {
         copy[name + 1..name + 3].copy_from_slice(format!("{at:02}").as_bytes());
         out.extend(copy);
     }
-    let length = out.len() - directory;
+    let length = out.len() - begin;
     let mut tail = bytes[end..].to_vec();
-    tail[8..10].copy_from_slice(&99_u16.to_le_bytes());
-    tail[10..12].copy_from_slice(&99_u16.to_le_bytes());
+    tail[8..10].copy_from_slice(&100_u16.to_le_bytes());
+    tail[10..12].copy_from_slice(&100_u16.to_le_bytes());
     tail[12..16].copy_from_slice(&(length as u32).to_le_bytes());
     out.extend(tail);
-    assert_ne!(code("a.xlsx", out), "read");
+    assert_eq!(code("a.xlsx", out), "too_large_expanded");
 }
 
 #[test]
@@ -202,6 +204,22 @@ fn sheets_are_as_large_as_their_cells() {
     let empty = "<t:table-row><t:table-cell><p>x</p></t:table-cell></t:table-row>\
                  <t:table-row t:number-rows-repeated='1048575'><t:table-cell t:number-columns-repeated='16384'/></t:table-row>";
     assert_eq!(code("a.ods", ods(empty)), "read");
+    // One text in many cells.
+    let cell = format!(
+        "<t:table-cell t:number-columns-repeated='200'><p>{}</p></t:table-cell>",
+        "x".repeat(1 << 20)
+    );
+    assert_eq!(code("a.ods", ods(&format!("<t:table-row>{cell}</t:table-row>"))), "too_large_expanded");
+    let text = "x".repeat(32_000);
+    let rows = |count: usize| -> String {
+        (1..count).map(|row| format!("<row r='{row}'><c r='A{row}' t='s'><v>0</v></c></row>")).collect()
+    };
+    let one = ["worksheets/sheet1.xml"];
+    assert_eq!(code("a.xlsx", workbook(&rows(2000), &text, &one)), "too_large_expanded");
+    assert_eq!(code("a.xlsx", workbook(&rows(100), &text, &one)), "read");
+    // One sheet under many names.
+    let twice = ["worksheets/sheet1.xml", "./worksheets/../worksheets/sheet1.xml"];
+    assert_eq!(code("a.xlsx", workbook("<row/>", &text, &twice)), "unreadable");
     let long = format!("a,b\n\"{}\",2\n", "x".repeat(8 << 20));
     assert_eq!(code("a.csv", long.into_bytes()), "read");
     assert_eq!(code("a.csv", ",".repeat(8 << 20).into_bytes()), "too_large_expanded");
@@ -300,16 +318,17 @@ fn streams_of_a_pdf_unfold_only_so_far() {
     ];
     assert_eq!(code("a.pdf", pdf(&objects)), "too_large_expanded");
     // Objects in a bomb, and more of them than there can be.
-    for dictionary in [
-        "/Type /ObjStm /N 10 /First 100 /Filter /FlateDecode",
-        "/Type /ObjStm /N 99999999999999 /First 1 /Filter /FlateDecode",
+    for (dictionary, said) in [
+        ("/Type /ObjStm /N 10 /First 100 /Filter /FlateDecode", "unpacked bytes"),
+        ("/Type /ObjStm /N 99999999999999 /First 1 /Filter /FlateDecode", "out of all measure"),
     ] {
         let mut objects = vec![
             b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
             b"<< /Type /Pages /Kids [] /Count 0 >>".to_vec(),
         ];
         objects.push(stream(dictionary, &bomb));
-        assert_ne!(code("a.pdf", pdf(&objects)), "read");
+        let refusal = read("a.pdf", pdf(&objects)).unwrap_err().to_string();
+        assert!(refusal.contains(said), "{refusal}");
     }
 }
 

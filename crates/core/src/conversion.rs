@@ -8,7 +8,8 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Raised when converters make another text of the same bytes: texts made before are made anew with the next re-index.
+/// Raised when converters make another text of the same bytes: it is part of what a document was made with, so the next re-index
+/// makes those texts anew.
 pub const VERSION: u32 = 1;
 
 /// Where a page or a row begins. What it says holds up to the next place.
@@ -45,9 +46,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Those that begin at, or are in force in, these places.
+    /// Those that begin at, or are in force in, these places: of the first page, since each sheet has rows of its own.
     pub fn of(places: &[Place]) -> Option<Self> {
-        let rows = || places.iter().filter_map(|place| place.row);
+        let page = places.first()?.page;
+        let rows = || places.iter().filter(|place| place.page == page).filter_map(|place| place.row);
         Some(Self { first: rows().min()?, last: rows().max()? })
     }
 }
@@ -202,6 +204,14 @@ mod tests {
         assert_eq!(within(&[], 0..9), []);
         assert_eq!(at(&places, 125), Some(&place(120, 2, Some(7))));
         assert_eq!(at(&places[1..], 5), None);
+    }
+
+    #[test]
+    fn rows_are_those_of_one_sheet() {
+        let places =
+            [place(0, 1, None), place(9, 1, Some(2)), place(20, 1, Some(3)), place(30, 2, Some(400))];
+        assert_eq!(Rows::of(&places), Some(Rows { first: 2, last: 3 }));
+        assert_eq!(Rows::of(&places[..1]), None);
     }
 
     #[test]

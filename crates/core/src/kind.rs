@@ -7,6 +7,7 @@
 
 use crate::chunk::{Format, Language};
 use crate::media::mp3;
+use std::ops::Range;
 
 /// The media type of chunks of the uploader's own: `{"chunks": [{"text": …, "headings": […], "page": …, "row": …}]}`.
 pub const CHUNKS: &str = "application/vnd.ragflare.chunks+json";
@@ -288,31 +289,47 @@ pub enum Detected {
     Broken(&'static str),
 }
 
+/// A PDF's signature may stand anywhere in its first KiB; but so may it in a text about PDF.
+fn begins_pdf(head: &[u8], said: Option<Kind>) -> bool {
+    let Some(at) = head[..head.len().min(1024)].windows(5).position(|window| window == b"%PDF-") else {
+        return false;
+    };
+    let begins_line = at == 0 || matches!(head[at - 1], b'\n' | b'\r');
+    match said {
+        _ if at == 0 => true,
+        Some(Kind::Pdf) => true,
+        None | Some(Kind::Plain) => begins_line || !is_utf8(head),
+        Some(_) => !is_utf8(head),
+    }
+}
+
 /// `said` is what type and name say: of a container that holds films as well as recordings, only they tell.
 fn signature(head: &[u8], said: Option<Kind>) -> Option<Detected> {
     let other = |what: &str| Detected::Unsupported(what.to_owned());
     let image = |format| Detected::Kind(Kind::Image(format));
     let audio = |format| Detected::Kind(Kind::Audio(format));
     let is_said = |format| said == Some(Kind::Audio(format));
-    // A PDF's may stand anywhere in its first KiB.
-    if head[..head.len().min(1024)].windows(5).any(|window| window == b"%PDF-") {
+    if begins_pdf(head, said) {
         return Some(Detected::Kind(Kind::Pdf));
     }
     let starts = |prefix: &[u8]| head.starts_with(prefix);
+    // Beside letters alone, which a text may begin with as well.
+    let is_binary =
+        |range| head.get::<Range<usize>>(range).is_some_and(|bytes| bytes.iter().any(u8::is_ascii_control));
     Some(match () {
         () if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") => Detected::Zip,
         () if starts(b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1") => Detected::Compound,
         () if starts(b"{\\rtf") => other("RTF"),
         () if starts(b"\x89PNG") => image(Image::Png),
         () if starts(b"\xFF\xD8\xFF") => image(Image::Jpeg),
-        () if starts(b"GIF8") => image(Image::Gif),
+        () if starts(b"GIF87a") || starts(b"GIF89a") => image(Image::Gif),
         () if starts(b"RIFF") && head.get(8..12) == Some(b"WEBP") => image(Image::Webp),
         () if starts(b"RIFF") && head.get(8..12) == Some(b"WAVE") => audio(Audio::Wav),
-        () if starts(b"RIFF") => other("audio or video of this format"),
-        () if starts(b"ID3") || mp3::begins(head) => audio(Audio::Mp3),
-        () if starts(b"OggS") => audio(Audio::Ogg),
-        () if starts(b"fLaC") => audio(Audio::Flac),
-        () if head.get(4..8) == Some(b"ftyp") => match head.get(8..12) {
+        () if starts(b"RIFF") && is_binary(4..8) => other("audio or video of this format"),
+        () if starts(b"ID3") && is_binary(3..5) || mp3::begins(head) => audio(Audio::Mp3),
+        () if starts(b"OggS\0") => audio(Audio::Ogg),
+        () if starts(b"fLaC") && is_binary(4..8) => audio(Audio::Flac),
+        () if head.get(4..8) == Some(b"ftyp") && is_binary(0..4) => match head.get(8..12) {
             Some(b"M4A " | b"M4B ") => audio(Audio::Mp4),
             Some(b"heic" | b"heix" | b"mif1" | b"avif") => other("an image of this format (HEIC, AVIF)"),
             _ if is_said(Audio::Mp4) => audio(Audio::Mp4),
@@ -320,7 +337,7 @@ fn signature(head: &[u8], said: Option<Kind>) -> Option<Detected> {
         },
         () if starts(b"\x1A\x45\xDF\xA3") && is_said(Audio::Webm) => audio(Audio::Webm),
         () if starts(b"\x1A\x45\xDF\xA3") => other("video"),
-        () if starts(b"\x1F\x8B") || starts(b"7z\xBC\xAF") || starts(b"Rar!") => other("an archive"),
+        () if starts(b"\x1F\x8B") || starts(b"7z\xBC\xAF") || starts(b"Rar!\x1A") => other("an archive"),
         () if starts(b"\x7FELF") || starts(b"MZ\x90") || starts(b"\0asm") => other("a program"),
         () => return None,
     })
@@ -463,7 +480,7 @@ mod tests {
         assert_eq!(detect("", "a", b"ID3\x04\0\0"), audio(Audio::Mp3));
         assert_eq!(detect("", "a", b"\xFF\xFB\x90\x64\0\0"), audio(Audio::Mp3));
         assert_eq!(detect("", "a", b"OggS\0"), audio(Audio::Ogg));
-        assert_eq!(detect("", "a", b"fLaC\0"), audio(Audio::Flac));
+        assert_eq!(detect("", "a", b"fLaC\0\0\0\x22"), audio(Audio::Flac));
         assert_eq!(detect("", "a", b"\0\0\0\x20ftypM4A "), audio(Audio::Mp4));
         // A container of films, too.
         let webm = b"\x1A\x45\xDF\xA3\x01";
@@ -475,6 +492,31 @@ mod tests {
         assert_eq!(detect("image/png", "a.png", b"no image"), Detected::Broken("image"));
         // UTF-16 begins like MPEG audio, but for the layer.
         assert_eq!(detect("", "a.txt", b"\xFF\xFEa\0b\0"), Detected::Kind(Kind::Plain));
+    }
+
+    #[test]
+    fn texts_about_formats_are_texts() {
+        let code = b"//! Files.\npub const PDF: &[u8] = b\"%PDF-1.7\n%PDF-1.7\";";
+        assert_eq!(detect("", "made.rs", code), Detected::Kind(Kind::Code("rust")));
+        assert_eq!(
+            detect("text/markdown", "pdf.md", b"# PDF\n%PDF-1.4 begins"),
+            Detected::Kind(Kind::Markdown)
+        );
+        assert_eq!(detect("", "notes", b"A file begins with %PDF-"), Detected::Kind(Kind::Plain));
+        // Some servers leave their own lines before it.
+        assert_eq!(detect("", "notes", b"\n\n%PDF-1.4\n"), Detected::Kind(Kind::Pdf));
+        assert_eq!(detect("", "a.md", b"\0\xFF junk %PDF-1.4\n"), Detected::Kind(Kind::Pdf));
+        for text in [
+            "ID3,name\n1,2\n",
+            "RIFFS and songs\n",
+            "GIF8 is a prefix",
+            "OggS, fLaC",
+            "fLaC files",
+            "Rar! it said",
+            "the ftyp box",
+        ] {
+            assert_eq!(detect("", "a.txt", text.as_bytes()), Detected::Kind(Kind::Plain), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Configuration: plain structs with defaults, validated once at the edge.
 
 use crate::chunk::ChunkSettings;
+use crate::conversion;
 use crate::document::Metadata;
 use crate::identity::{Fingerprint, digest, short};
 use crate::media::{AudioReader, ImageReader, Readers};
@@ -472,7 +473,8 @@ impl Settings {
     pub fn ingest_hash(&self) -> String {
         let chunk = serde_json::to_string(&self.chunk).unwrap_or_default();
         let fields = serde_json::to_string(&self.fields).unwrap_or_default();
-        short(&digest(&[VERSION.as_bytes(), chunk.as_bytes(), fields.as_bytes()]), 12)
+        let converter = conversion::VERSION.to_string();
+        short(&digest(&[VERSION.as_bytes(), converter.as_bytes(), chunk.as_bytes(), fields.as_bytes()]), 12)
     }
 }
 

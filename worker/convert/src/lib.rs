@@ -22,9 +22,11 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
     };
     let bucket = env.bucket("BUCKET")?;
     let begun = Date::now().as_millis();
-    let answered = match read_and_store(&bucket, &asked).await? {
-        Ok(conversion) => Answered::Converted(conversion),
-        Err(refusal) => Answered::Refused { code: refusal.code().into(), message: refusal.to_string() },
+    let answered = match read_and_store(&bucket, &asked).await {
+        Ok(Ok(conversion)) => Answered::Converted(conversion),
+        Ok(Err(refusal)) => Answered::Refused { code: refusal.code().into(), message: refusal.to_string() },
+        // No fault of the file.
+        Err(error) => return Response::error(error.to_string(), convert::BUCKET_FAILED),
     };
     report(&env, &asked, Date::now().as_millis() - begun);
     Response::from_json(&answered)

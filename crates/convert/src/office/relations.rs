@@ -5,7 +5,7 @@ use crate::package::Package;
 use std::collections::HashMap;
 
 /// Targets by id: paths in the package, or addresses elsewhere.
-pub(super) fn of(package: &Package<'_>, part: &str) -> Result<HashMap<String, String>, Refusal> {
+pub(crate) fn of(package: &Package<'_>, part: &str) -> Result<HashMap<String, String>, Refusal> {
     let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
     let Some(relations) = package.xml(&format!("{folder}/_rels/{name}.rels"))? else {
         return Ok(HashMap::new());

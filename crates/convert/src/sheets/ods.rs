@@ -24,8 +24,11 @@ pub(super) fn read(package: &Package<'_>, book: &mut Book<'_>) -> Result<(), Ref
             let filled = filled(row);
             // Empty rows have a number, but no cells.
             for again in 0..if filled.is_empty() { 0 } else { times } {
-                for (column, text) in &filled {
-                    book.take(&mut cells, (number.saturating_add(again), *column), text.clone())?;
+                for (column, text, times) in &filled {
+                    for right in 0..*times {
+                        let place = (number.saturating_add(again), column.saturating_add(right));
+                        book.take(&mut cells, place, text)?;
+                    }
                 }
             }
             number = number.saturating_add(times);
@@ -35,8 +38,8 @@ pub(super) fn read(package: &Package<'_>, book: &mut Book<'_>) -> Result<(), Ref
     Ok(())
 }
 
-/// A row's cells with something in them, by column.
-fn filled(row: &Element) -> Vec<(u32, String)> {
+/// A row's cells with something in them: their first column, and how many have the same.
+fn filled(row: &Element) -> Vec<(u32, String, u32)> {
     let mut out = Vec::new();
     let mut column = 0_u32;
     for cell in
@@ -46,9 +49,9 @@ fn filled(row: &Element) -> Vec<(u32, String)> {
         let lines: Vec<String> =
             cell.elements().filter(|child| child.name == "p").map(Element::text).collect();
         let text = lines.join(" ");
-        // No one fills more columns with the same text than a screen has.
-        for again in 0..if text.trim().is_empty() { 0 } else { times.min(256) } {
-            out.push((column.saturating_add(again), text.clone()));
+        if !text.trim().is_empty() {
+            // No one fills more columns with the same text than a screen has.
+            out.push((column, text, times.min(256)));
         }
         column = column.saturating_add(times);
     }

@@ -96,21 +96,35 @@ pub(crate) fn docx(body: &str) -> Vec<u8> {
 }
 
 pub(crate) fn xlsx(rows: &str) -> Vec<u8> {
+    workbook(rows, "", &["worksheets/sheet1.xml"])
+}
+
+/// A workbook with one sheet's part, which sheets may name by several targets, and one shared text.
+pub(crate) fn workbook(rows: &str, text: &str, targets: &[&str]) -> Vec<u8> {
     let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
     let package = "http://schemas.openxmlformats.org/package/2006/relationships";
-    let book = format!(
-        "<workbook xmlns='{main}' xmlns:r='{office}'><sheets><sheet name='Prices' sheetId='1' r:id='rId1'/></sheets></workbook>"
-    );
-    let relations = format!(
-        "<Relationships xmlns='{package}'><Relationship Id='rId1' Type='{office}/worksheet' Target='worksheets/sheet1.xml'/></Relationships>"
-    );
+    let names = ["Prices", "Again"];
+    let sheets: String = (0..targets.len())
+        .map(|at| format!("<sheet name='{}' sheetId='{2}' r:id='rId{1}'/>", names[at], at, at + 1))
+        .collect();
+    let book = format!("<workbook xmlns='{main}' xmlns:r='{office}'><sheets>{sheets}</sheets></workbook>");
+    let relations: String = targets
+        .iter()
+        .enumerate()
+        .map(|(at, target)| {
+            format!("<Relationship Id='rId{at}' Type='{office}/worksheet' Target='{target}'/>")
+        })
+        .collect();
+    let relations = format!("<Relationships xmlns='{package}'>{relations}</Relationships>");
+    let texts = format!("<sst xmlns='{main}'><si><t>{text}</t></si></sst>");
     let sheet = format!(
         "<worksheet xmlns='{main}'><dimension ref='A1:XFD1048576'/><sheetData>{rows}</sheetData></worksheet>"
     );
     archive(&[
         ("xl/workbook.xml", book.as_bytes()),
         ("xl/_rels/workbook.xml.rels", relations.as_bytes()),
+        ("xl/sharedStrings.xml", texts.as_bytes()),
         ("xl/worksheets/sheet1.xml", sheet.as_bytes()),
     ])
 }

@@ -35,12 +35,24 @@ impl<'a, O: ObjectStore> Text<'a, O> {
     /// [`Error::Document`] `original_missing`; storage errors.
     pub async fn open(objects: &'a O, tenant: &Tenant, key: &str, bytes: u64) -> Result<Self> {
         let window = objects.read(tenant, key, 0..WINDOW.min(bytes)).await?.ok_or_else(missing)?;
+        Ok(Self::over(objects, tenant, &Original { key, bytes, media_type: "", name: "" }, window))
+    }
+
+    /// A text that a converter made. A byte order mark at its beginning is a character of it: the map counts it.
+    async fn made(objects: &'a O, tenant: &Tenant, key: &str, bytes: u64) -> Result<Self> {
+        let window = objects.read(tenant, key, 0..WINDOW.min(bytes)).await?.ok_or_else(missing)?;
         Ok(Self::begun(objects, tenant, key, bytes, window))
     }
 
     /// An original that is text, of which the first window was read.
     fn over(objects: &'a O, tenant: &Tenant, original: &Original<'_>, window: Vec<u8>) -> Self {
-        Self::begun(objects, tenant, original.key, original.bytes, window)
+        let mut text = Self::begun(objects, tenant, original.key, original.bytes, window);
+        if text.window.starts_with(BOM) {
+            text.window.drain(..BOM.len());
+            text.skipped = BOM.len() as u64;
+            text.length -= text.skipped;
+        }
+        text
     }
 
     fn begun(objects: &'a O, tenant: &Tenant, key: &str, bytes: u64, window: Vec<u8>) -> Self {
@@ -53,11 +65,6 @@ impl<'a, O: ObjectStore> Text<'a, O> {
             start: 0,
             window,
         };
-        if text.window.starts_with(BOM) {
-            text.window.drain(..BOM.len());
-            text.skipped = BOM.len() as u64;
-            text.length -= text.skipped;
-        }
         without_nul(&mut text.window);
         text
     }
@@ -142,7 +149,7 @@ impl<'a, O: ObjectStore> Readable<'a, O> {
         original: &Original<'_>,
         conversion: Conversion,
     ) -> Result<Self> {
-        let text = Text::open(objects, tenant, &text_key(original.key), conversion.bytes).await?;
+        let text = Text::made(objects, tenant, &text_key(original.key), conversion.bytes).await?;
         Ok(Self { text, format: conversion.format, conversion: Some(conversion) })
     }
 
