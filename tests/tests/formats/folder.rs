@@ -148,9 +148,17 @@ fn judge(tally: &mut Tally, path: &str, outcome: Result<(), (String, String)>, l
     match (outcome, listed) {
         (Ok(()), None) => tally.accepted += 1,
         (Ok(()), Some(code)) => tally.wrongly_accepted.push(format!("{path}: accepted, listed as {code}")),
-        (Err((code, why)), _) if code == "conversion_failed" => tally.crashed.push(format!("{path}: {why}")),
-        (Err(_), Some(_)) => tally.as_listed += 1,
-        (Err((code, why)), None) => tally.otherwise.push(format!("{path}: {code}: {why}")),
+        (Err((code, why)), _) if matches!(code.as_str(), "conversion_failed" | "retries_exhausted") => {
+            tally.crashed.push(format!("{path}: {code}: {why}"));
+        }
+        // A file of no bytes is refused before anyone reads it.
+        (Err((code, _)), Some(listed)) if code == listed || code == "empty" && listed == "no_text" => {
+            tally.as_listed += 1;
+        }
+        (Err((code, why)), _) => {
+            let listed = listed.map(|code| format!(" (listed as {code})")).unwrap_or_default();
+            tally.otherwise.push(format!("{path}: {code}{listed}: {why}"));
+        }
     }
 }
 
