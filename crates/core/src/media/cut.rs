@@ -74,7 +74,8 @@ impl Cutter {
 
     fn of_wav(head: &[u8], length: u64, most: Most) -> Result<Self> {
         // Chunks say how long they are: added up in 64 bits, no length leads back into the head, on any machine.
-        let bytes = |at: u64, count: u64| head.get(usize::try_from(at).ok()?..usize::try_from(at + count).ok()?);
+        let bytes =
+            |at: u64, count: u64| head.get(usize::try_from(at).ok()?..usize::try_from(at + count).ok()?);
         let word = |at| Some(u64::from(u16::from_le_bytes(bytes(at, 2)?.try_into().ok()?)));
         let long = |at| Some(u64::from(u32::from_le_bytes(bytes(at, 4)?.try_into().ok()?)));
         let (mut at, mut format) = (12, None);
