@@ -119,7 +119,7 @@ fn what_is_no_wav_is_said() {
 fn a_chunk_of_any_size_leads_on() {
     for size in 0xFFFF_FFF0..=u32::MAX {
         // Also where a pointer has 32 bits: the next chunk is not one that was read before.
-        assert_eq!(after(20, size.into()), 20 + (u64::from(size) + 1) / 2 * 2);
+        assert_eq!(after(20, size.into()), 20 + u64::from(size).div_ceil(2) * 2);
         for name in [b"LIST", b"fmt "] {
             let mut head = b"RIFF\x10\0\0\0WAVE".to_vec();
             head.extend_from_slice(name);
@@ -137,12 +137,13 @@ fn seconds_are_counted_by_samples_and_not_by_what_the_head_says_of_them() {
     for said in [0u32, 1, 4_000_000] {
         let mut format = format_of(1, 8_000, 16);
         format[16..20].copy_from_slice(&said.to_le_bytes());
-        let file = wav(&format, &[0; 32_000]);
+        let sound = vec![0; 32_000];
+        let file = wav(&format, &sound);
         let seconds: f64 = parts(Audio::Wav, &file, most).iter().map(|part| part.seconds).sum();
         assert!((seconds - 2.0).abs() < 1e-9, "{said}: {seconds}");
         // Of packed samples only the head knows.
         format[8] = 2;
-        let packed = Cutter::new(Audio::Wav, &wav(&format, &[0; 32_000]), 32_044, most);
+        let packed = Cutter::new(Audio::Wav, &wav(&format, &sound), 32_044, most);
         assert_eq!(packed.is_ok(), said > 0, "{said}");
     }
 }
