@@ -74,6 +74,9 @@ fn main() -> ExitCode {
         ("a long recording is heard in parts", a_recording),
         ("a recording of more parts than an invocation hears", many_parts),
         ("a part that can't be heard fails the recording", a_part_fails),
+        ("a part whose replies make no sense fails it after three, which are paid", a_garbled_part),
+        ("an image of more text than the model may write says so", a_long_image),
+        ("a licence not agreed to is waited for", a_licence),
         ("a recording in a format that is not cut", an_uncut_recording),
         ("the day's neurons bound what is heard", a_limit),
         ("toMarkdown reads what it is handed", markdown),
@@ -213,6 +216,52 @@ fn a_part_fails(world: &World) -> Result<()> {
     Ok(())
 }
 
+fn a_garbled_part(world: &World) -> Result<()> {
+    let client = world.admin.tenant("garbled")?;
+    let reply = |reply: &Value| json!([{"match": {"service": "ai", "op": "run", "model": SPEECH}, "action": {"reply": reply}}]);
+    world.under(&reply(&json!({"segments": []})), || {
+        let recording = wav(HUMMING, 600_000);
+        let why = failed(&client, "garbled.wav", "audio/wav", &recording, "speech_failed")?;
+        ensure!(why.contains("failed 3 times") && why.contains("malformed"), "{why}");
+        let calls = world.calls()?;
+        ensure!(calls == 3, "{calls} calls");
+        Ok(())
+    })?;
+    // Three of ten parts that a day's neurons are enough for are paid.
+    world.under(&reply(&recorded("ai-whisper-turbo.txt")?), || {
+        client.put_as("later.wav", "audio/wav", &wav(HUMMING, 8 * 600_000))?;
+        let document = client.wait_for("later.wav", |document| document["pending"]["waiting"].is_object())?;
+        ensure!(document["pending"]["waiting"]["code"] == "daily_allowance_used_up", "{document}");
+        let calls = world.calls()?;
+        ensure!(calls == 7, "{calls} calls");
+        Ok(())
+    })
+}
+
+fn a_long_image(world: &World) -> Result<()> {
+    let client = world.admin.tenant("dense")?;
+    let mut reply = recorded("ai-vision-openai.txt")?;
+    reply["choices"][0]["finish_reason"] = "length".into();
+    world.under(&json!([replies(VISION, &reply)]), || {
+        let why = failed(&client, "dense.png", "image/png", PNG, "image_too_long")?;
+        ensure!(why.contains("`ingest.image.max_tokens` is 1024"), "{why}");
+        Ok(())
+    })
+}
+
+fn a_licence(world: &World) -> Result<()> {
+    let client = world.admin.tenant("licensed")?;
+    let refusal = json!({"match": {"service": "ai", "op": "run", "model": VISION}, "times": 1, "action": {"error": {"code": 5016}}});
+    let rules = json!([refusal, replies(VISION, &recorded("ai-vision-openai.txt")?)]);
+    world.under(&rules, || {
+        let put = client.put_as("cone.png", "image/png", PNG)?;
+        ensure!(put.status == 202, "{} {}", put.status, put.text());
+        let document = client.wait_for("cone.png", |document| document["pending"]["waiting"].is_object())?;
+        ensure!(document["pending"]["waiting"]["code"] == "vision_refused", "{document}");
+        searchable(&client, "cone.png")
+    })
+}
+
 fn an_uncut_recording(world: &World) -> Result<()> {
     let client = world.admin.tenant("uncut")?;
     let mut ogg = b"OggS\0\x02".to_vec();
@@ -280,7 +329,9 @@ fn markdown(world: &World) -> Result<()> {
         searchable(&client, "stores.csv")?;
         let why = failed(&client, "other.csv", "text/csv", b"item,shelf\n", "unreadable")?;
         ensure!(why.contains("no rows"), "{why}");
-        Ok(())
+        // Tabs are no CSV: the converter reads them.
+        client.put_as("stores.tsv", "text/tab-separated-values", b"item\tshelf\nwick\tC2\n")?;
+        searchable(&client, "stores.tsv")
     })?;
     let text = client.get("/v1/documents/stores.csv/text")?.text();
     ensure!(text.contains("| mantle | B7 |"), "{text}");

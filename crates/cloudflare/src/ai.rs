@@ -74,6 +74,7 @@ pub use retry::{Backoff, RetryClass, RetryPolicy};
 pub use speech::{AudioSize, Heard, audio_size};
 pub use stream::GenerationStream;
 pub use vision::VisionRequest;
+pub(crate) use vision::is_cut_off;
 
 use binding::Binding;
 use call::{Call, Reply};

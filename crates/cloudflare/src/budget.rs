@@ -122,6 +122,11 @@ impl Budget {
 
     /// Counts what was spent; what is less than nothing is given back.
     pub(crate) async fn spend(&self, tenant: &Tenant, amount: Amount) -> Result<()> {
+        self.spend_on(today(), tenant, amount).await
+    }
+
+    /// The same for the [day](Self::reserve) that something was reserved on.
+    pub(crate) async fn spend_on(&self, day: u64, tenant: &Tenant, amount: Amount) -> Result<()> {
         if !self.counts() || amount == Amount::default() {
             return Ok(());
         }
@@ -130,13 +135,14 @@ impl Budget {
              ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons, \
              tokens = tokens + excluded.tokens",
         );
-        let statement = statement.bind(tenant.as_str()).number(today());
+        let statement = statement.bind(tenant.as_str()).number(day);
         self.database.run(statement.bind(amount.neurons).bind(amount.tokens)).await
     }
 
     /// Counts the most that a request can cost, `once` for its own limit and `needed` for the day's. One statement decides, so that answers at the same time can't pass the limit
-    /// together.
-    pub(crate) async fn reserve(&self, tenant: &Tenant, once: Amount, needed: Amount) -> Result<()> {
+    /// together. Gives the day that it is counted on.
+    pub(crate) async fn reserve(&self, tenant: &Tenant, once: Amount, needed: Amount) -> Result<u64> {
+        let day = today();
         let tokens = self.limits.tokens_per_request.map(|tokens| tokens as f64);
         for (unit, needed, allowed) in
             [("neurons", once.neurons, self.limits.neurons_per_request), ("tokens", once.tokens, tokens)]
@@ -146,7 +152,7 @@ impl Budget {
             }
         }
         if !self.counts() {
-            return Ok(());
+            return Ok(day);
         }
         let daily = self.daily();
         let statement = Statement::new(
@@ -156,11 +162,11 @@ impl Budget {
              ON CONFLICT (tenant, day) DO UPDATE SET neurons = neurons + excluded.neurons, \
              tokens = tokens + excluded.tokens RETURNING neurons, tokens",
         );
-        let statement = statement.bind(tenant.as_str()).number(today());
+        let statement = statement.bind(tenant.as_str()).number(day);
         let statement =
             statement.bind(needed.neurons).bind(needed.tokens).bind(daily.neurons).bind(daily.tokens);
         if !self.database.all::<Amount>(statement).await?.is_empty() {
-            return Ok(());
+            return Ok(day);
         }
         let spent = self.spent(tenant).await?;
         let left = Amount {

@@ -1,7 +1,7 @@
 //! Core's `Converter`: documents by the service that is bound, images and recordings by models, and by `toMarkdown` what the
 //! settings hand to it.
 
-use crate::ai::{Ai, Markdown, VisionRequest, audio_size};
+use crate::ai::{Ai, AiError, Markdown, VisionRequest, audio_size, is_cut_off};
 use crate::budget::{Amount, Budget};
 use crate::convert::{STORE_OPERATIONS, ServiceConverter, store};
 use crate::ledger::Ledger;
@@ -12,9 +12,10 @@ use ragflare_core::conversion::{Conversion, Place, TextMap, progress_key};
 use ragflare_core::kind::{self, Audio, Detected, Kind};
 use ragflare_core::media::cut::{Cutter, HEAD, Most};
 use ragflare_core::media::transcript::{Progress, of_image, of_recording};
-use ragflare_core::media::{AudioReader, ImageReader, Readers, neurons_of_image};
+use ragflare_core::media::{AudioReader, ImageReader, MOST_TOKENS, Readers, TRIES, neurons_of_image};
 use ragflare_core::ports::{Converter, ObjectStore, Original};
 use ragflare_core::{Error, Result, Retry, Tenant, prices};
+use std::cell::Cell;
 use std::rc::Rc;
 use worker::Date;
 
@@ -28,10 +29,13 @@ const MARKDOWN_BYTES: u64 = 10_000_000;
 const PART_SECONDS: f64 = 600.0;
 /// Parts of a recording at most: twenty hours of them, and more than the largest upload can have in whole ones.
 const MOST_PARTS: u64 = 200;
-/// Parts heard in one invocation, which has 15 minutes for them and for other documents.
+/// Parts of recordings heard in one invocation, of all of its documents together.
 const PARTS_AT_ONCE: u32 = 8;
-/// Milliseconds after which no further part is begun in an invocation.
-const TIME: u64 = 4 * 60 * 1000;
+/// Milliseconds of models' work after which an invocation begins no further: a call may take two minutes, and the other
+/// documents of a batch wait for it.
+const TIME: u64 = 90 * 1000;
+/// Codes of timeouts on Cloudflare's side. For an embedding they are want of capacity; a file may always take too long.
+const TIMEOUTS: [u32; 2] = [3007, 3008];
 /// Bytes of a second at the lowest rate that speech is kept at (32 kbit/s): how long a recording is taken to be before it was
 /// heard.
 const SLOWEST: f64 = 4000.0;
@@ -45,6 +49,25 @@ pub struct MediaConverter {
     pub(crate) readers: Rc<Readers>,
     pub(crate) budget: Budget,
     pub(crate) ledger: Ledger,
+    pub(crate) done: Done,
+}
+
+/// What models have done in an invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    parts: Rc<Cell<u32>>,
+    milliseconds: Rc<Cell<u64>>,
+}
+
+impl Done {
+    fn is_enough(&self) -> bool {
+        self.parts.get() >= PARTS_AT_ONCE || self.milliseconds.get() >= TIME
+    }
+
+    fn add(&self, parts: u32, milliseconds: u64) {
+        self.parts.set(self.parts.get() + parts);
+        self.milliseconds.set(self.milliseconds.get() + milliseconds);
+    }
 }
 
 impl Converter for MediaConverter {
@@ -52,17 +75,20 @@ impl Converter for MediaConverter {
         let head = self.read(tenant, original, 0..HEAD.min(original.bytes)).await?;
         let kind = match kind::detect(original.media_type, original.name, &head) {
             Detected::Kind(kind) => Some(kind),
-            // What is in it shows on conversion; here the name is enough.
-            Detected::Zip | Detected::Compound => kind::declared(original.media_type, original.name)
+            // What is in it shows on conversion; here the name is enough. A compound file is none that `toMarkdown` takes.
+            Detected::Zip => kind::declared(original.media_type, original.name)
                 .filter(|kind| matches!(kind, Kind::Docx | Kind::Sheets)),
             _ => None,
         };
         let Some(kind) = kind else { return self.service.convert(tenant, original).await };
         self.readers.check(kind)?;
+        let by_markdown = self.readers.has_markdown_of(kind, original.media_type, original.name);
+        let is_by_model = by_markdown || matches!(kind, Kind::Image(_) | Kind::Audio(_));
+        if is_by_model && self.done.is_enough() {
+            return Ok(None);
+        }
         match (kind, &self.readers.image, &self.readers.audio) {
-            _ if self.readers.has_markdown_of(kind) => {
-                self.by_markdown(tenant, original, kind).await.map(Some)
-            }
+            _ if by_markdown => self.by_markdown(tenant, original, kind).await.map(Some),
             (Kind::Image(_), Some(ImageReader::Vision { model, prompt, max_tokens }), _) => {
                 self.see(tenant, original, kind, (model, prompt, *max_tokens)).await.map(Some)
             }
@@ -99,19 +125,25 @@ impl MediaConverter {
         let request = VisionRequest { prompt, max_tokens, media_type: kind.media_type(), image: &image };
         let most = neurons_of_image(model, prompt, max_tokens).unwrap_or_default();
         let seen = self
-            .paid(tenant, most, async || {
-                let seen =
-                    self.ai.describe(model, &request).await.map_err(|error| fault("vision", &error))?;
+            .paid(tenant, original, "vision", most, async || {
+                let seen = self.clocked(0, self.ai.describe(model, &request)).await?;
                 let cost = seen.usage.and_then(|usage| {
                     let (read, written) = (usage.prompt_tokens.into(), usage.completion_tokens.into());
                     usage.neurons.or_else(|| prices::neurons(model, read, written))
                 });
-                Ok((seen.text, cost.unwrap_or(most)))
+                Ok((seen, cost.unwrap_or(most)))
             })
             .await?;
+        if is_cut_off(&seen, max_tokens) {
+            let message = format!(
+                "there is more in the image than the model may write: the setting `ingest.image.max_tokens` is {max_tokens} \
+                 and may be up to {MOST_TOKENS}; or upload the image in pieces"
+            );
+            return Err(Error::Document { code: "image_too_long".into(), message });
+        }
         self.keep(
             original,
-            of_image(file_name(original), &seen),
+            of_image(file_name(original), &seen.text),
             TextMap::default(),
             "nothing was read or seen in the image",
         )
@@ -132,14 +164,12 @@ impl MediaConverter {
         let Some(cutter) = Cutter::new(format, head, original.bytes, most)? else {
             let audio = self.whole(tenant, original, UNCUT, size.whole as u64).await?;
             let mut heard = Progress::default();
-            self.hear_part(tenant, &mut heard, (model, language), &audio, (original.bytes, None)).await?;
+            let end = (original.bytes, None);
+            self.hear_part(tenant, original, &mut heard, (model, language), &audio, end).await?;
             return self.keep_recording(original, &heard).await.map(Some);
         };
         let key = progress_key(original.key);
-        let kept = self.objects.get(tenant, &key).await?;
-        let mut heard: Progress =
-            kept.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
-        let (began, parts_before) = (Date::now().as_millis(), heard.parts);
+        let mut heard = self.progress(tenant, &key).await?;
         loop {
             let wanted = cutter.wants(heard.next);
             if wanted.is_empty() {
@@ -153,7 +183,7 @@ impl MediaConverter {
                 );
                 return Err(Error::Document { code: "too_large".into(), message });
             }
-            if heard.parts - parts_before >= PARTS_AT_ONCE || Date::now().as_millis() - began > TIME {
+            if self.done.is_enough() {
                 return Ok(None);
             }
             let from = wanted.start;
@@ -166,6 +196,7 @@ impl MediaConverter {
             }
             self.hear_part(
                 tenant,
+                original,
                 &mut heard,
                 (model, language),
                 &part.file,
@@ -174,26 +205,31 @@ impl MediaConverter {
             .await?;
             if !cutter.wants(heard.next).is_empty() {
                 // What was paid for is not lost when a later part fails.
-                let json = serde_json::to_vec(&heard).unwrap_or_default();
-                self.objects.put(tenant, &key, &json, "application/json").await?;
+                self.note(tenant, &key, &heard).await?;
             }
         }
         if heard.parts == 0 {
             let message = "this is no readable recording: no sound was found in it".into();
             return Err(Error::Document { code: "unreadable".into(), message });
         }
-        let conversion = self.keep_recording(original, &heard).await?;
-        if heard.parts > 1 {
-            // If this fails, it goes with the original.
-            let _ = self.objects.delete(&[key]).await;
-        }
-        Ok(Some(conversion))
+        self.keep_recording(original, &heard).await.map(Some)
+    }
+
+    async fn progress(&self, tenant: &Tenant, key: &str) -> Result<Progress> {
+        let kept = self.objects.get(tenant, key).await?;
+        Ok(kept.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default())
+    }
+
+    async fn note(&self, tenant: &Tenant, key: &str, progress: &Progress) -> Result<()> {
+        let json = serde_json::to_vec(progress).unwrap_or_default();
+        self.objects.put(tenant, key, &json, "application/json").await
     }
 
     /// Hears one part, which ends at `next` in the original and takes so many seconds, if that is known.
     async fn hear_part(
         &self,
         tenant: &Tenant,
+        original: &Original<'_>,
         heard: &mut Progress,
         (model, language): (&str, Option<&str>),
         audio: &[u8],
@@ -202,10 +238,9 @@ impl MediaConverter {
         let price = |seconds: f64| prices::neurons_of_audio(model, seconds).unwrap_or_default();
         let most = price(seconds.unwrap_or(audio.len() as f64 / SLOWEST));
         let part = self
-            .paid(tenant, most, async || {
-                let part = self.ai.transcribe(model, audio, language).await;
-                let part = part.map_err(|error| fault("speech", &error))?;
-                let cost = seconds.or(part.seconds).map_or(most, price);
+            .paid(tenant, original, "speech", most, async || {
+                let part = self.clocked(1, self.ai.transcribe(model, audio, language)).await?;
+                let cost = longest(seconds, part.seconds).map_or(most, price);
                 Ok((part, cost))
             })
             .await?;
@@ -222,9 +257,13 @@ impl MediaConverter {
     async fn by_markdown(&self, tenant: &Tenant, original: &Original<'_>, kind: Kind) -> Result<Conversion> {
         let bytes = self.whole(tenant, original, "file for `toMarkdown`", MARKDOWN_BYTES).await?;
         let name = file_name(original);
-        let made = self.ai.to_markdown(name, kind.media_type(), &bytes).await;
+        let made = self.clocked(0, self.ai.to_markdown(name, kind.media_type(), &bytes)).await;
         drop(bytes);
-        match made.map_err(|error| fault("to_markdown", &error))? {
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => return Err(self.failure(tenant, original, "to_markdown", &error).await),
+        };
+        match made {
             Markdown::Refused(why) => {
                 let message = format!("`toMarkdown` can't read it: {why}");
                 Err(Error::Document { code: "unreadable".into(), message })
@@ -274,20 +313,69 @@ impl MediaConverter {
             self.ledger.count_r2();
         }
         let stored = store(self.objects.bucket(), original.key, text, &map, Format::Markdown).await;
-        stored.map_err(|error| Error::Service {
+        let conversion = stored.map_err(|error| Error::Service {
             service: "objects",
             retry: Retry::Backoff,
             code: None,
             message: error.to_string(),
-        })
+        })?;
+        // If this fails, it goes with the original.
+        let _ = self.objects.delete(&[progress_key(original.key)]).await;
+        Ok(conversion)
+    }
+
+    /// Has a model work on so many parts of recordings, and counts what the invocation may have done.
+    async fn clocked<T>(&self, parts: u32, call: impl Future<Output = T>) -> T {
+        let began = Date::now().as_millis();
+        let made = call.await;
+        self.done.add(parts, Date::now().as_millis().saturating_sub(began));
+        made
+    }
+
+    /// What a model's failure is to the document: one that its file may be the reason of is counted, and the last of
+    /// [`TRIES`] is the document's.
+    async fn failure(
+        &self,
+        tenant: &Tenant,
+        original: &Original<'_>,
+        service: &'static str,
+        error: &AiError,
+    ) -> Error {
+        let fault = fault(service, error);
+        if !counts(&fault, error) {
+            return fault;
+        }
+        let key = progress_key(original.key);
+        let noted = async {
+            let mut progress = self.progress(tenant, &key).await?;
+            let failures = progress.failures + 1;
+            // Whoever has it read again, by a new index or a new upload, starts anew.
+            progress.failures = if failures < TRIES { failures } else { 0 };
+            self.note(tenant, &key, &progress).await.map(|()| failures)
+        };
+        match noted.await {
+            Err(error) => error,
+            Ok(failures) if failures < TRIES => Error::Service {
+                service,
+                retry: Retry::Backoff,
+                code: error.code(),
+                message: error.to_string(),
+            },
+            Ok(_) => Error::Document {
+                code: format!("{service}_failed").into(),
+                message: format!("the model that reads it failed {TRIES} times, at last so: {error}"),
+            },
+        }
     }
 
     /// Makes a call that costs `most` neurons at most, and says what it did cost, within the tenant's daily limit.
     async fn paid<T>(
         &self,
         tenant: &Tenant,
+        original: &Original<'_>,
+        service: &'static str,
         most: f64,
-        call: impl AsyncFnOnce() -> Result<(T, f64)>,
+        call: impl AsyncFnOnce() -> Result<(T, f64), AiError>,
     ) -> Result<T> {
         let neurons = |neurons| Amount { neurons, tokens: 0.0 };
         if let Some(allowed) = self.budget.neurons_per_day().filter(|allowed| most > *allowed) {
@@ -296,7 +384,7 @@ impl MediaConverter {
             );
             return Err(Error::Document { code: "over_daily_limit".into(), message });
         }
-        match self.budget.reserve(tenant, Amount::default(), neurons(most)).await {
+        let day = match self.budget.reserve(tenant, Amount::default(), neurons(most)).await {
             // Tomorrow there is a new allowance, as there is of the account's.
             Err(error @ Error::Budget { .. }) => {
                 return Err(Error::Service {
@@ -307,18 +395,36 @@ impl MediaConverter {
                 });
             }
             other => other?,
-        }
+        };
         match call().await {
             Ok((made, cost)) => {
-                self.budget.spend(tenant, neurons(cost - most)).await?;
+                self.budget.spend_on(day, tenant, neurons(cost - most)).await?;
                 Ok(made)
             }
             Err(error) => {
-                self.budget.spend(tenant, neurons(-most)).await?;
-                Err(error)
+                // The model has worked for a reply that came too late or made no sense.
+                if !matches!(error, AiError::Malformed { .. } | AiError::TimedOut { .. }) {
+                    self.budget.spend_on(day, tenant, neurons(-most)).await?;
+                }
+                Err(self.failure(tenant, original, service, &error).await)
             }
         }
     }
+}
+
+/// Whether a model's failure may be its file's fault. Want of capacity, a rate or an allowance is not, nor is an invocation
+/// that may not call any more; what is refused fails at once, or waits for whoever owns the account.
+fn counts(fault: &Error, error: &AiError) -> bool {
+    match error {
+        AiError::SubrequestLimit { .. } => false,
+        AiError::Platform { code: Some(code), .. } if TIMEOUTS.contains(code) => true,
+        _ => fault.retry() == Retry::Backoff,
+    }
+}
+
+/// The longer of what a part takes by its own bytes and by the model's word: a head may say anything.
+fn longest(own: Option<f64>, told: Option<f64>) -> Option<f64> {
+    own.into_iter().chain(told).reduce(f64::max)
 }
 
 /// The last part of what may be a path.
@@ -351,6 +457,48 @@ mod tests {
             places.iter().map(|place| (&text[place.at as usize..][..10], place.page)).collect();
         assert_eq!(found, [("### Page 1", Some(1)), ("### Page 2", Some(2))]);
         assert_eq!(pages("no pages"), []);
+    }
+
+    #[test]
+    fn failures_that_a_file_may_be_the_reason_of_are_counted() {
+        let platform = |status, body: &str| AiError::from_reply(status, body, None);
+        let (what, detail) = ("transcription", String::new());
+        for (error, expected) in [
+            (platform(408, "3007: Timeout"), true),
+            (platform(408, "3008: Aborted"), true),
+            (platform(408, "3046: Timeout"), true),
+            (platform(500, "<html>"), true),
+            (AiError::TimedOut { after_ms: 1 }, true),
+            (AiError::Malformed { what, detail, request_id: None }, true),
+            (AiError::Network { message: String::new() }, true),
+            (AiError::SubrequestLimit { message: String::new() }, false),
+            (platform(429, "3040: Capacity temporarily exceeded"), false),
+            (platform(429, "too many requests"), false),
+            (platform(429, "3036: used up"), false),
+            (platform(403, "5016: agree to the licence"), false),
+            (platform(400, "5007: No such model"), false),
+        ] {
+            assert_eq!(counts(&fault("speech", &error), &error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_invocation_has_enough_by_parts_or_by_time_whoever_asks() {
+        for (parts, milliseconds) in [(PARTS_AT_ONCE, 0), (1, TIME)] {
+            let done = Done::default();
+            let other = done.clone();
+            done.add(parts - 1, 0);
+            assert!(!done.is_enough());
+            other.add(1, milliseconds);
+            assert!(done.is_enough());
+        }
+    }
+
+    #[test]
+    fn the_longer_time_is_paid() {
+        assert_eq!(longest(Some(2.0), Some(600.0)), Some(600.0));
+        assert_eq!(longest(Some(600.0), None), Some(600.0));
+        assert_eq!(longest(None, None), None);
     }
 
     #[test]

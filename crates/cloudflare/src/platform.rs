@@ -5,7 +5,7 @@ use crate::budget::Budget;
 use crate::convert::ServiceConverter;
 use crate::d1::{D1Documents, D1Keywords, D1Sources, Database};
 use crate::ledger::Ledger;
-use crate::media::MediaConverter;
+use crate::media::{Done, MediaConverter};
 use crate::models::{AiEmbedder, AiGenerator, AiReranker};
 use crate::queue::CloudflareQueue;
 use crate::r2::R2Objects;
@@ -125,6 +125,7 @@ impl Platform {
             readers: Rc::new(settings.ingest.readers()),
             budget: Budget::new(database.clone(), settings.limits.clone()),
             ledger: ledger.clone(),
+            done: Done::default(),
         };
         Ok(Self {
             embedder: AiEmbedder::new(ai.clone()),

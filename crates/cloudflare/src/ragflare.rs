@@ -259,7 +259,7 @@ impl Ragflare {
     /// [`Error::Budget`]; storage errors.
     pub async fn reserve(&self, tenant: &Tenant, neurons: f64) -> Result<()> {
         let needed = Amount { neurons, tokens: 0.0 };
-        self.budget().reserve(tenant, needed, needed).await
+        self.budget().reserve(tenant, needed, needed).await.map(drop)
     }
 
     /// Counts neurons that were spent on other than searches and answers; gives back what is less than nothing.

@@ -4,10 +4,10 @@ pub mod cut;
 pub mod mp3;
 pub mod transcript;
 
-use crate::kind::Kind;
+use crate::kind::{self, Kind};
 use crate::prices;
 use crate::settings::within;
-use crate::{Error, Result};
+use crate::{Error, Result, Retry};
 use serde::{Deserialize, Serialize};
 
 /// Vision models that may be named: those of Workers AI's list (2026-09) that take an image as a data URL in a message, and
@@ -23,6 +23,28 @@ pub const VISION_MODELS: [&str; 4] = [
 pub const SPEECH_MODELS: [&str; 2] = ["@cf/openai/whisper-large-v3-turbo", "@cf/openai/whisper"];
 /// Formats that may be handed to `toMarkdown`: those of Workers AI's page "Supported formats" (2026-04) that are documents.
 pub const MARKDOWN_FORMATS: [&str; 6] = ["pdf", "docx", "xlsx", "html", "xml", "csv"];
+
+/// The services that models read with, as errors name them.
+pub const SERVICES: [&str; 3] = ["vision", "speech", "to_markdown"];
+/// How often in a row one of them may fail over the same document, or the same part of a recording.
+pub const TRIES: u32 = 3;
+/// Their refusals that whoever owns the account can end: blocked, no access to a model, a licence not agreed to, a plan that
+/// does not do; without a code of Workers AI's, the status.
+const OF_THE_ACCOUNT: [u32; 7] = [3023, 3041, 5016, 5018, 5035, 401, 403];
+
+/// Whether one of the [`SERVICES`] failed in a way that is worth another try.
+pub fn is_failure(error: &Error) -> bool {
+    matches!(error, Error::Service { service, retry: Retry::Backoff, .. } if SERVICES.contains(service))
+}
+
+/// Whether one of the [`SERVICES`] reads nothing for this account as it is.
+pub fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Service { service, retry: Retry::Never, code: Some(code), .. }
+        if SERVICES.contains(service) && OF_THE_ACCOUNT.contains(code))
+}
+
+/// Tokens that a vision model may be allowed to write.
+pub const MOST_TOKENS: u32 = 8192;
 
 /// What a vision model is asked for.
 const PROMPT: &str = "Write down all text that can be read in this image, word for word, as Markdown: keep headings, lists \
@@ -97,7 +119,7 @@ impl Readers {
     pub fn validate(&self) -> Result<()> {
         if let Some(ImageReader::Vision { model, prompt, max_tokens }) = &self.image {
             one_of("ingest.image.model", model, &VISION_MODELS)?;
-            within("ingest.image.max_tokens", *max_tokens, 16..=8192)?;
+            within("ingest.image.max_tokens", *max_tokens, 16..=MOST_TOKENS)?;
             within("ingest.image.prompt (its bytes)", prompt.len(), 1..=4000)?;
         }
         if let Some(AudioReader::Whisper { model, language }) = &self.audio {
@@ -131,19 +153,29 @@ impl Readers {
         Err(Error::Document { code: "unsupported_type".into(), message })
     }
 
-    /// Whether `toMarkdown` reads such files.
-    pub fn has_markdown_of(&self, kind: Kind) -> bool {
-        let name = match kind {
+    /// Whether `toMarkdown` reads this file. It goes by the type it is told, so it gets what is of that very type: no other
+    /// sort of table is handed over as XLSX, no tabs as CSV.
+    pub fn has_markdown_of(&self, kind: Kind, media_type: &str, name: &str) -> bool {
+        let (format, only) = match kind {
             Kind::Image(_) => return matches!(self.image, Some(ImageReader::ToMarkdown {})),
-            Kind::Pdf => "pdf",
-            Kind::Docx => "docx",
-            Kind::Sheets => "xlsx",
-            Kind::Html => "html",
-            Kind::Xml => "xml",
-            Kind::Csv => "csv",
+            Kind::Pdf => ("pdf", None),
+            Kind::Docx => ("docx", Some("docx")),
+            Kind::Sheets => ("xlsx", Some("xlsx")),
+            Kind::Html => ("html", None),
+            Kind::Xml => ("xml", None),
+            Kind::Csv => ("csv", Some("csv")),
             _ => return false,
         };
-        self.to_markdown.iter().any(|format| format == name)
+        let is_it = only.is_none_or(|extension| {
+            let named = name.rsplit_once('.').map(|(_, named)| named.to_ascii_lowercase());
+            let by_name = kind::declared("", name) == Some(kind);
+            let by_type = kind::declared(media_type, "") == Some(kind);
+            // Each that says something must say this, and one has to.
+            (by_name || by_type)
+                && (!by_name || named.as_deref() == Some(extension))
+                && (!by_type || kind::essence(media_type) == kind.media_type())
+        });
+        is_it && self.to_markdown.iter().any(|known| known == format)
     }
 }
 
@@ -219,8 +251,41 @@ mod tests {
         let markdown =
             Readers { image: Some(ImageReader::ToMarkdown {}), to_markdown: vec!["pdf".into()], ..nobody };
         assert_eq!(markdown.check(Kind::Image(Image::Png)), Ok(()));
-        assert!(markdown.has_markdown_of(Kind::Image(Image::Gif)) && markdown.has_markdown_of(Kind::Pdf));
-        assert!(!markdown.has_markdown_of(Kind::Docx) && !markdown.has_markdown_of(Kind::Audio(Audio::Wav)));
+        let reads = |kind| markdown.has_markdown_of(kind, "", "a");
+        assert!(reads(Kind::Image(Image::Gif)) && reads(Kind::Pdf));
+        assert!(!reads(Kind::Docx) && !reads(Kind::Audio(Audio::Wav)));
+    }
+
+    #[test]
+    fn to_markdown_is_handed_what_is_of_the_type_it_is_told() {
+        let readers = Readers {
+            to_markdown: ["xlsx", "csv", "docx", "html"].map(str::to_owned).into(),
+            ..Readers::default()
+        };
+        let office = "application/vnd.openxmlformats-officedocument";
+        let template = format!("{office}.spreadsheetml.template");
+        let sheet = format!("{office}.spreadsheetml.sheet");
+        let word = format!("{office}.wordprocessingml.document");
+        for (kind, media_type, name, expected) in [
+            (Kind::Sheets, "", "a.xlsx", true),
+            (Kind::Sheets, "application/octet-stream", "A.XLSX", true),
+            (Kind::Sheets, &*sheet, "a", true),
+            (Kind::Sheets, &sheet, "a.xls", false),
+            (Kind::Sheets, &template, "a.xlsx", false),
+            (Kind::Sheets, "application/vnd.ms-excel", "a.xlsx", false),
+            (Kind::Sheets, "", "a.xlsb", false),
+            (Kind::Sheets, "", "a.ods", false),
+            (Kind::Sheets, "", "a", false),
+            (Kind::Csv, "text/csv; charset=utf-8", "a", true),
+            (Kind::Csv, "text/plain", "a.csv", true),
+            (Kind::Csv, "text/csv", "a.tsv", false),
+            (Kind::Csv, "text/tab-separated-values", "a", false),
+            (Kind::Docx, &word, "a.docx", true),
+            (Kind::Docx, "", "a.docm", false),
+            (Kind::Html, "application/xhtml+xml", "a.htm", true),
+        ] {
+            assert_eq!(readers.has_markdown_of(kind, media_type, name), expected, "{media_type} {name}");
+        }
     }
 
     #[test]

@@ -306,6 +306,38 @@ fn a_file_that_breaks_the_converter_fails_in_the_end_and_alone() {
 }
 
 #[test]
+fn what_a_media_model_says_of_the_account_waits_and_of_the_file_does_not() {
+    let world = World::new();
+    for (id, bytes) in [
+        ("licence", &b"speech 5016 \xff"[..]),
+        ("plan", b"speech 5035 \xff"),
+        ("model", b"speech 5007 \xff"),
+        ("data", b"speech 5004 \xff"),
+        ("failing", b"speech \xff"),
+        ("long", b"more \xff"),
+        ("good", b"the fox"),
+    ] {
+        world.register(id, bytes, "text/plain", Metadata::new());
+    }
+    let jobs = ["licence", "plan", "model", "data", "failing", "long", "good"].map(|id| (document(id), 1));
+    let outcomes = block_on(world.ingest().process(&world.tenant, &jobs, &|| true));
+    let waits = Ok(Outcome::Postponed);
+    let fails = Ok(Outcome::Failed);
+    let expected = [&waits, &waits, &fails, &fails, &waits, &Ok(Outcome::Unfinished), &Ok(Outcome::Served)]
+        .map(Clone::clone);
+    assert_eq!(outcomes, expected);
+    let found = |id| world.get(id).unwrap();
+    for (id, code) in
+        [("licence", "speech_refused"), ("plan", "speech_refused"), ("failing", "speech_failed")]
+    {
+        assert_eq!(found(id).pending.unwrap().waiting.unwrap().code, code, "{id}");
+    }
+    for (id, code) in [("model", "speech_5007"), ("data", "speech_5004")] {
+        assert_eq!(found(id).error.unwrap().code, code, "{id}");
+    }
+}
+
+#[test]
 fn documents_processed_together_share_an_embedding_call() {
     let world = World::new();
     let jobs: Vec<_> = (0..30).map(|number| (document(&format!("d{number}")), 1)).collect();

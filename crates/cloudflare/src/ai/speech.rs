@@ -71,32 +71,22 @@ pub(super) fn to_wire(model: &str, audio: &[u8], language: Option<&str>) -> Resu
 #[derive(Deserialize)]
 struct Wire {
     text: String,
-    #[serde(default)]
-    segments: Vec<Said>,
-    #[serde(default)]
-    words: Vec<Word>,
-    #[serde(default)]
+    segments: Option<Vec<Said>>,
+    words: Option<Vec<Said>>,
     transcription_info: Option<Info>,
 }
 
+/// A segment or a word. All of it may be missing (workers-types, `Ai_Cf_Openai_Whisper_Large_V3_Turbo_Output`).
 #[derive(Deserialize)]
 struct Said {
-    start: f64,
-    end: f64,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Word {
-    start: f64,
-    end: f64,
-    #[serde(rename = "word")]
-    text: String,
+    start: Option<f64>,
+    end: Option<f64>,
+    #[serde(alias = "word")]
+    text: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Info {
-    #[serde(default)]
     duration: Option<f64>,
 }
 
@@ -111,24 +101,33 @@ pub(super) fn from_wire(body: &str, request_id: Option<String>) -> Result<Heard,
     }
     let wire: Wire =
         serde_json::from_value(value).map_err(|error| malformed(format!("{error} in {}", shorten(body))))?;
-    let seconds = wire.transcription_info.and_then(|info| info.duration);
-    let segments: Vec<Segment> = if !wire.segments.is_empty() {
-        wire.segments.into_iter().map(|Said { start, end, text }| Segment { start, end, text }).collect()
-    } else if !wire.words.is_empty() {
-        pieces(wire.words.into_iter().map(|Word { start, end, text }| Segment { start, end, text }))
-    } else {
-        let end = seconds.unwrap_or_default();
-        Some(wire.text)
-            .filter(|text| !text.trim().is_empty())
-            .map(|text| Segment { start: 0.0, end, text })
-            .into_iter()
-            .collect()
-    };
-    if segments.iter().any(|segment| !(segment.start >= 0.0 && segment.end.is_finite())) {
-        return Err(malformed("a segment with no time".into()));
+    // A reply without times may call them 0.
+    let is_some_time = |seconds: &f64| *seconds > 0.0;
+    let seconds = wire.transcription_info.and_then(|info| info.duration).filter(is_some_time);
+    let mut segments = timed(wire.segments);
+    if segments.is_empty() {
+        segments = pieces(timed(wire.words));
     }
-    let seconds = seconds.or_else(|| segments.last().map(|segment| segment.end));
+    if segments.is_empty() && !wire.text.trim().is_empty() {
+        segments.push(Segment { start: 0.0, end: seconds.unwrap_or_default(), text: wire.text });
+    }
+    let seconds = seconds.or_else(|| segments.last().map(|segment| segment.end).filter(is_some_time));
     Ok(Heard { segments, seconds })
+}
+
+/// What was said, in order. What has no time of its own is said where what is before it ends.
+fn timed(said: Option<Vec<Said>>) -> Vec<Segment> {
+    let mut at = 0.0;
+    let mut segments = Vec::new();
+    for Said { start, end, text } in said.unwrap_or_default() {
+        let is_time = |seconds: &f64| *seconds >= 0.0;
+        let start = start.filter(is_time).unwrap_or(at);
+        at = end.filter(is_time).unwrap_or(start);
+        if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
+            segments.push(Segment { start, end: at, text });
+        }
+    }
+    segments
 }
 
 #[cfg(test)]
@@ -175,18 +174,32 @@ mod tests {
         let heard = from_wire(r#"{"text":" One.","word_count":1}"#, None).unwrap();
         assert_eq!(
             heard,
-            Heard {
-                segments: vec![Segment { start: 0.0, end: 0.0, text: " One.".into() }],
-                seconds: Some(0.0)
-            }
+            Heard { segments: vec![Segment { start: 0.0, end: 0.0, text: " One.".into() }], seconds: None }
         );
         assert_eq!(from_wire(r#"{"text":""}"#, None).unwrap(), Heard { segments: vec![], seconds: None });
         let error = from_wire(r#"{"errors":[{"code":3040,"message":"full"}]}"#, None).unwrap_err();
         assert_eq!(error.code(), Some(3040));
-        for body in
-            ["no json", r#"{"segments":[]}"#, r#"{"text":"a","segments":[{"start":-1,"end":0,"text":"a"}]}"#]
-        {
+        for body in ["no json", r#"{"segments":[]}"#, r#"{"text":"a","segments":[1]}"#] {
             assert!(matches!(from_wire(body, None), Err(AiError::Malformed { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_time_is_said_behind_what_has() {
+        let times = |body: &str| -> Vec<(f64, f64, String)> {
+            let said = from_wire(body, None).unwrap().segments.into_iter();
+            said.map(|segment| (segment.start, segment.end, segment.text)).collect()
+        };
+        let body = r#"{"text":"a b c d","segments":[{"text":"a"},{"start":2,"end":3.5,"text":"b"},{"end":4},
+            {"start":null,"text":"c"},{"start":-1,"end":9,"text":"d"}]}"#;
+        let expected = [(0.0, 0.0, "a"), (2.0, 3.5, "b"), (4.0, 4.0, "c"), (4.0, 9.0, "d")];
+        assert_eq!(times(body), expected.map(|(start, end, text)| (start, end, text.to_owned())));
+        for body in [
+            r#"{"text":"a","segments":null,"words":null,"transcription_info":null}"#,
+            r#"{"text":"a","segments":[{"start":0,"end":0,"text":""}],"transcription_info":{"duration":0}}"#,
+        ] {
+            assert_eq!(times(body), [(0.0, 0.0, "a".to_owned())], "{body}");
+            assert_eq!(from_wire(body, None).unwrap().seconds, None, "{body}");
         }
     }
 }

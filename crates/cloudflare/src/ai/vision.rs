@@ -5,6 +5,7 @@
 //! be accepted"). Replies are those of any chat, in either of their shapes.
 
 use super::error::AiError;
+use super::{FinishReason, Generation};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -49,10 +50,17 @@ impl VisionRequest<'_> {
     }
 }
 
+/// Whether the model had more to write than it might. Models in the older form of reply don't say so: their tokens do.
+pub(crate) fn is_cut_off(seen: &Generation, max_tokens: u32) -> bool {
+    match &seen.finish_reason {
+        Some(reason) => *reason == FinishReason::Length,
+        None => seen.usage.is_some_and(|usage| usage.completion_tokens >= max_tokens),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::ai::Generation;
     use serde_json::Value;
 
     /// Request and reply of a file of fixtures/wire.
@@ -81,6 +89,17 @@ pub(super) mod tests {
         }
         assert!(VisionRequest { image: b"", ..asked() }.to_wire("m").is_err());
         assert!(VisionRequest { max_tokens: 0, ..asked() }.to_wire("m").is_err());
+    }
+
+    #[test]
+    fn a_reply_that_was_cut_off_is_told_by_its_reason_or_its_tokens() {
+        let (_, native) = recorded("ai-vision-native.txt");
+        let native = Generation::from_wire(&native, None).unwrap();
+        assert!(is_cut_off(&native, 21) && !is_cut_off(&native, 22));
+        let (_, openai) = recorded("ai-vision-openai.txt");
+        assert!(!is_cut_off(&Generation::from_wire(&openai, None).unwrap(), 19));
+        let cut = openai.replace(r#""finish_reason":"stop""#, r#""finish_reason":"length""#);
+        assert!(is_cut_off(&Generation::from_wire(&cut, None).unwrap(), 64));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::chunk::{ChunkSettings, ChunkStream, Chunker, Format, MAX_CHUNK_BYTES}
 use crate::conversion::{self, Conversion, Place, TextMap};
 use crate::document::{DocumentId, Failure, Generation, Metadata, Millis, Status, Upload, Waiting};
 use crate::identity::document_tag;
+use crate::media;
 use crate::ports::{
     Converter, DOCUMENT_FIELD, DocumentStore, Flip, Job, JobQueue, ObjectStore, Original, PlannedPart, Ports,
     Span, TenantState, Work,
@@ -489,7 +490,16 @@ impl<'a, P: Ports> Ingest<'a, P> {
     /// Records a failure that repeating would not mend, postpones what only time mends; hands any other back.
     async fn resolve(&self, state: &TenantState, target: &Target<'_>, error: Error) -> Result<Outcome> {
         let now = self.now();
+        let code = |what: &str| match &error {
+            Error::Service { service, .. } => format!("{service}_{what}"),
+            _ => what.to_owned(),
+        };
         match error.retry() {
+            // Who called the model counts its failures, and does not come back with the last one.
+            Retry::Backoff if media::is_failure(&error) => {
+                let waiting = target.waiting(&code("failed"), error.to_string(), now);
+                self.postpone(target, Status::Queued, &waiting).await
+            }
             Retry::Backoff if matches!(error, Error::Service { service: CONVERTER, .. }) => {
                 let waiting = target.waiting("converter_failed", error.to_string(), now);
                 self.postpone(target, Status::Queued, &waiting).await
@@ -507,9 +517,9 @@ impl<'a, P: Ports> Ingest<'a, P> {
                 };
                 self.postpone(target, Status::Parked, &waiting).await
             }
-            Retry::Never if super::batch::is_of_the_account(&error) => {
+            Retry::Never if super::batch::is_of_the_account(&error) || media::is_refused(&error) => {
                 // A model, an account or a plan is at fault: every document would fail, and none has to once that is mended.
-                let waiting = target.waiting("embedder_refused", error.to_string(), now);
+                let waiting = target.waiting(&code("refused"), error.to_string(), now);
                 self.postpone(target, Status::Queued, &waiting).await
             }
             Retry::Never => {

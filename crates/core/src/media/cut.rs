@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Bytes of a recording's beginning that a [`Cutter`] is made from.
 pub const HEAD: u64 = 64 * 1024;
 
+/// Formats of WAV whose samples are not packed: PCM, floats, and the extended form, which nearly always is one of these.
+const UNPACKED: [u64; 3] = [1, 3, 0xFFFE];
+
 /// How large a part may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Most {
@@ -70,36 +73,43 @@ impl Cutter {
     }
 
     fn of_wav(head: &[u8], length: u64, most: Most) -> Result<Self> {
-        let word = |at: usize| Some(u64::from(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?)));
-        let long = |at: usize| Some(u64::from(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?)));
+        // Chunks say how long they are: added up in 64 bits, no length leads back into the head, on any machine.
+        let bytes =
+            |at: u64, count: u64| head.get(usize::try_from(at).ok()?..usize::try_from(at + count).ok()?);
+        let word = |at| Some(u64::from(u16::from_le_bytes(bytes(at, 2)?.try_into().ok()?)));
+        let long = |at| Some(u64::from(u32::from_le_bytes(bytes(at, 4)?.try_into().ok()?)));
         let (mut at, mut format) = (12, None);
         loop {
-            let (Some(name), Some(size)) = (head.get(at..at + 4), long(at + 4)) else {
+            let (Some(name), Some(size)) = (bytes(at, 4), long(at + 4)) else {
                 return Err(unreadable("WAV", "no samples were found at its beginning"));
             };
             let begin = at + 8;
+            let next = after(begin, size);
             match (name, &format) {
                 (b"fmt ", _) if size >= 16 => {
-                    let (Some(rate), Some(block)) = (long(begin + 8), word(begin + 12)) else {
+                    let (Some(tag), Some(samples), Some(rate), Some(block)) =
+                        (word(begin), long(begin + 4), long(begin + 8), word(begin + 12))
+                    else {
                         return Err(unreadable("WAV", "it ends within its head"));
                     };
-                    let padded = size as usize + (size as usize & 1);
-                    let chunk = head.get(at..begin + padded).unwrap_or_default().to_vec();
-                    format = Some((chunk, block.max(1), rate));
+                    let chunk = bytes(at, next - at).unwrap_or_default().to_vec();
+                    let block = block.max(1);
+                    // What the head says of a second's bytes may be wrong, and what is heard is paid by the second.
+                    let rate = if UNPACKED.contains(&tag) { samples * block } else { rate };
+                    format = Some((chunk, block, rate));
                 }
                 (b"data", Some((chunk, block, rate))) => {
                     if *rate == 0 || chunk.is_empty() {
                         return Err(unreadable("WAV", "its head says nothing of its samples"));
                     }
                     // A recorder that was stopped, or wrote to a pipe, leaves no length or too great a one.
-                    let begin = begin as u64;
                     let end = if size == 0 { length } else { (begin + size).min(length) };
                     let form = Form::Wav { format: chunk.clone(), block: *block, rate: *rate };
                     return Ok(Self { form, most, sound: begin..end.max(begin) });
                 }
                 _ => {}
             }
-            at = begin + size as usize + (size as usize & 1);
+            at = next;
         }
     }
 
@@ -176,6 +186,11 @@ impl Cutter {
         part.next = from + at as u64;
         part
     }
+}
+
+/// Where the chunk behind one of this size begins: chunks begin at even places.
+fn after(begin: u64, size: u64) -> u64 {
+    begin + size + (size & 1)
 }
 
 /// A WAV file of these samples.

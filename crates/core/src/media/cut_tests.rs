@@ -115,6 +115,39 @@ fn what_is_no_wav_is_said() {
     assert_eq!(Cutter::new(Audio::Ogg, b"OggS", 4, Most { bytes: 100, seconds: 1.0 }), Ok(None));
 }
 
+#[test]
+fn a_chunk_of_any_size_leads_on() {
+    for size in 0xFFFF_FFF0..=u32::MAX {
+        // Also where a pointer has 32 bits: the next chunk is not one that was read before.
+        assert_eq!(after(20, size.into()), 20 + u64::from(size).div_ceil(2) * 2);
+        for name in [b"LIST", b"fmt "] {
+            let mut head = b"RIFF\x10\0\0\0WAVE".to_vec();
+            head.extend_from_slice(name);
+            head.extend_from_slice(&size.to_le_bytes());
+            head.resize(100, 0);
+            let error = Cutter::new(Audio::Wav, &head, 900, Most { bytes: 100, seconds: 1.0 }).unwrap_err();
+            assert!(matches!(error, Error::Document { code, .. } if code == "unreadable"), "{size:x}");
+        }
+    }
+}
+
+#[test]
+fn seconds_are_counted_by_samples_and_not_by_what_the_head_says_of_them() {
+    let most = Most { bytes: 100_000, seconds: 60.0 };
+    for said in [0u32, 1, 4_000_000] {
+        let mut format = format_of(1, 8_000, 16);
+        format[16..20].copy_from_slice(&said.to_le_bytes());
+        let sound = vec![0; 32_000];
+        let file = wav(&format, &sound);
+        let seconds: f64 = parts(Audio::Wav, &file, most).iter().map(|part| part.seconds).sum();
+        assert!((seconds - 2.0).abs() < 1e-9, "{said}: {seconds}");
+        // Of packed samples only the head knows.
+        format[8] = 2;
+        let packed = Cutter::new(Audio::Wav, &wav(&format, &sound), 32_044, most);
+        assert_eq!(packed.is_ok(), said > 0, "{said}");
+    }
+}
+
 /// A frame of MPEG 1, 44.1 kHz, that no header can be found in.
 fn frame(random: &mut Random) -> Vec<u8> {
     let header = [0xFF, 0xFB, (1 + random.below(14) as u8) << 4 | (random.below(2) as u8) << 1, 0x64];

@@ -37,6 +37,9 @@ pub struct Progress {
     pub seconds: f64,
     /// What was said.
     pub segments: Vec<Segment>,
+    /// How often in a row a model failed over what comes next; of a file that is not cut, over all of it.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 impl Progress {
@@ -45,6 +48,7 @@ impl Progress {
         let before = self.seconds;
         self.segments.extend(segments.into_iter().map(|segment| segment.later(before)));
         (self.next, self.seconds, self.parts) = (next, before + seconds, self.parts + 1);
+        self.failures = 0;
     }
 }
 

@@ -52,7 +52,8 @@ impl ObjectStore for MemoryObjects {
 }
 
 /// Reads what begins like a PDF, and text in Latin-1: form feeds end pages. Refuses what begins with an exclamation mark,
-/// breaks over what begins with a question mark.
+/// breaks over what begins with a question mark. Of what begins with `speech `, a speech model says the code that follows;
+/// without one it fails. What begins with `more` is never done.
 impl Converter for MemoryObjects {
     async fn convert(&self, tenant: &Tenant, original: &Original<'_>) -> Result<Option<Conversion>> {
         let bytes = self.get(tenant, original.key).await?.unwrap_or_default();
@@ -65,6 +66,21 @@ impl Converter for MemoryObjects {
         if bytes.starts_with(b"?") {
             let message = "it begins with a `?`".into();
             return Err(Error::Service { service: "converter", retry: Retry::Backoff, code: None, message });
+        }
+        if bytes.starts_with(b"more") {
+            return Ok(None);
+        }
+        if let Some(code) = bytes.strip_prefix(b"speech ") {
+            let code =
+                String::from_utf8_lossy(code).chars().take_while(char::is_ascii_digit).collect::<String>();
+            let code: Option<u32> = code.parse().ok();
+            let retry = if code.is_some() { Retry::Never } else { Retry::Backoff };
+            return Err(Error::Service {
+                service: "speech",
+                retry,
+                code,
+                message: "it was asked for this".into(),
+            });
         }
         let (mut text, mut places) = (String::new(), Vec::new());
         for (number, page) in bytes.split(|byte| *byte == 0x0C).enumerate() {
