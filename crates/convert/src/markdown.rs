@@ -69,6 +69,31 @@ pub(crate) fn heading(level: usize, text: &str) -> String {
     }
 }
 
+/// Text that is no Markdown, as such that shows it: none of its lines is a heading, makes one of the line above, or opens a fence.
+pub(crate) fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // To Markdown a return ends a line by itself.
+    for line in text.lines().flat_map(|line| line.split('\r')) {
+        let inner = line.trim_start_matches(' ');
+        let indent = line.len() - inner.len();
+        // What stands further in is never one of them.
+        let is_block = indent < 4 && is_block(inner.trim_end());
+        out.push_str(&line[..indent]);
+        out.push_str(if is_block { "\\" } else { "" });
+        out.push_str(inner);
+        out.push('\n');
+    }
+    out
+}
+
+fn is_block(line: &str) -> bool {
+    let text = line.trim_start_matches('#');
+    let is_heading =
+        (1..=6).contains(&(line.len() - text.len())) && (text.is_empty() || text.starts_with([' ', '\t']));
+    let is_only = |mark: char| !line.is_empty() && line.trim_start_matches(mark).is_empty();
+    is_heading || line.starts_with("```") || line.starts_with("~~~") || is_only('-') || is_only('=')
+}
+
 /// Code between fences that nothing in it can close.
 pub(crate) fn fenced(language: &str, code: &str) -> String {
     let longest =
@@ -115,6 +140,14 @@ mod tests {
         let made = table(&rows(&[&["a", "", "b|c"], &["1\n2", "", "x", ""], &["", ""]]));
         assert_eq!(made, "| a | b\\|c |\n| --- | --- |\n| 1 2 | x |\n");
         assert_eq!(table(&rows(&[&["", " "]])), "");
+    }
+
+    #[test]
+    fn text_makes_no_headings_and_fences() {
+        let text = "# apt install\r\nAda\n-- \n===\r#\n```sh\n ~~~\n";
+        assert_eq!(literal(text), "\\# apt install\nAda\n\\-- \n\\===\n\\#\n\\```sh\n \\~~~\n");
+        let text = "#1 of #tags\n- one\n    # indented\n\na -- b\n`x`\n";
+        assert_eq!(literal(text), text);
     }
 
     #[test]
