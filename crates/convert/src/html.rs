@@ -15,7 +15,10 @@ const SHARE: usize = 5;
 const NEVER: [&str; 10] =
     ["script", "style", "noscript", "template", "svg", "iframe", "head", "title", "button", "select"];
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
-    [aria-hidden=true], [hidden], form";
+    [aria-hidden=true], [hidden]";
+/// Share of a page's text, in hundredths, that is left at least when its forms are taken for what stands around it. With less,
+/// one of them is the page: some servers put all of it into one.
+const SHARE_WITHOUT_FORMS: usize = 75;
 
 /// Bytes of a page in which its main content is looked for.
 const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
@@ -32,6 +35,16 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
     clean(&page);
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
+    let forms = page.select("form");
+    if forms.exists() {
+        let length = |skipped: &[&str]| page.md(Some(skipped)).len();
+        if length(&[&NEVER[..], &["form"]].concat()) * 100 < length(&NEVER) * SHARE_WITHOUT_FORMS {
+            // By its name it would still be taken for one.
+            forms.rename("div");
+        } else {
+            forms.remove();
+        }
+    }
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
     // What is as long as several books is no article, and to look for one takes several times as much room.
     let main = (text.len() <= LONGEST_ARTICLE).then(|| main_content(&page.html())).flatten();
@@ -128,6 +141,22 @@ fn is_deep(page: &Document) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_may_be_the_page() {
+        let words = "The lamp is lit at dusk, and the keeper writes down when. ".repeat(20);
+        let article = format!("<h1>Lamp</h1><p>{words}</p><p>{words}</p>");
+        let text = |page: &str| convert(page, &Limits::default()).text;
+        let page = text(&format!(
+            "<body><a href='#m'>Skip</a><form id=f><nav>Menu</nav><div>{article}</div></form></body>"
+        ));
+        assert!(page.contains("# Lamp") && page.contains("the keeper writes"), "{page}");
+        assert!(!page.contains("Menu"), "{page}");
+        let page = text("<body><form><h1>Lamp</h1><p>Lit at dusk.</p></form></body>");
+        assert_eq!(page, "# Lamp\n\nLit at dusk.\n");
+        let page = text(&format!("<body>{article}<form>Your name <input> and what you think</form></body>"));
+        assert!(page.contains("the keeper writes") && !page.contains("Your name"), "{page}");
+    }
 
     #[test]
     fn links_of_a_search_lead_where_they_lead() {
