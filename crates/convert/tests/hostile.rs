@@ -377,3 +377,58 @@ fn what_is_encrypted_is_said_to_be() {
         assert_eq!(code("a.pdf", encrypted_pdf(user)), wanted, "password `{user}`");
     }
 }
+
+#[test]
+fn what_a_document_says_again_is_counted() {
+    let long = format!("<w:p><w:r><w:t>{}</w:t></w:r></w:p>", "x".repeat(1 << 20));
+    let merged = "<w:tr><w:tc><w:tcPr><w:vMerge/></w:tcPr></w:tc></w:tr>".repeat(50_000);
+    let table = format!(
+        "<w:tbl><w:tr><w:tc><w:tcPr><w:vMerge w:val='restart'/></w:tcPr>{long}</w:tc></w:tr>{merged}</w:tbl>"
+    );
+    assert_eq!(code("a.docx", docx(&table)), "too_large_expanded");
+    let wide = "<w:tc><w:tcPr><w:gridSpan w:val='64'/></w:tcPr></w:tc>".repeat(100_000);
+    assert_eq!(code("a.docx", docx(&format!("<w:tbl><w:tr>{wide}</w:tr></w:tbl>"))), "too_large_expanded");
+    // One wide row and many short ones.
+    let cell = "<w:tc><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>";
+    let ragged =
+        format!("<w:tr>{}</w:tr>{}", cell.repeat(20_000), format!("<w:tr>{cell}</w:tr>").repeat(20_000));
+    assert_eq!(code("a.docx", docx(&format!("<w:tbl>{ragged}</w:tbl>"))), "read");
+    let parts = |body: &str, relation: &str, part: (&str, &str)| {
+        let document = format!("<w:document xmlns:w='w'><w:body><w:p>{body}</w:p></w:body></w:document>");
+        let relations = format!("<Relationships><Relationship Id='r0' {relation}/></Relationships>");
+        archive(&[
+            ("word/document.xml", document.as_bytes()),
+            ("word/_rels/document.xml.rels", relations.as_bytes()),
+            (part.0, part.1.as_bytes()),
+        ])
+    };
+    let x = "x".repeat(1 << 20);
+    let link = "<w:hyperlink w:id='r0'><w:r><w:t>x</w:t></w:r></w:hyperlink>".repeat(20_000);
+    let target = format!("TargetMode='External' Target='https://{x}'");
+    assert_eq!(code("a.docx", parts(&link, &target, ("x", ""))), "too_large_expanded");
+    let chart = "<w:r><w:drawing><w:chart w:id='r0'/></w:drawing></w:r>".repeat(20_000);
+    let series = format!("<c><ser><tx><pt><v>{x}</v></pt></tx><val><pt><v>7</v></pt></val></ser></c>");
+    let bytes = parts(&chart, "Target='charts/chart1.xml'", ("word/charts/chart1.xml", &series));
+    assert_eq!(code("a.docx", bytes), "too_large_expanded");
+    // A note is written once, however often it is referred to.
+    let references = "<w:r><w:footnoteReference w:id='7'/></w:r>".repeat(20_000);
+    let notes = format!("<w:footnotes xmlns:w='w'><w:footnote w:id='7'>{long}</w:footnote></w:footnotes>");
+    let text = read("a.docx", parts(&references, "Target='x'", ("word/footnotes.xml", &notes))).unwrap().text;
+    assert!(text.starts_with("[^1][^1]") && text.matches("[^1]: x").count() == 1 && text.len() < 2 << 20);
+}
+
+#[test]
+fn notes_of_a_document_are_found_by_their_ids() {
+    let note =
+        |at: usize| format!("<w:footnote w:id='{at}'><w:p><w:r><w:t>n{at}</w:t></w:r></w:p></w:footnote>");
+    let reference = |at: usize| format!("<w:r><w:footnoteReference w:id='{at}'/></w:r>");
+    let notes: String = (0..60_000).map(note).collect();
+    let document: String = (0..60_000).rev().map(reference).collect();
+    let document = format!("<w:document xmlns:w='w'><w:body><w:p>{document}</w:p></w:body></w:document>");
+    let notes = format!("<w:footnotes xmlns:w='w'>{notes}</w:footnotes>");
+    let parts = [("word/document.xml", document.as_bytes()), ("word/footnotes.xml", notes.as_bytes())];
+    let started = Instant::now();
+    let text = read("a.docx", archive(&parts)).unwrap().text;
+    assert!(text.contains("[^1]: n59999\n\n[^2]: n59998\n"));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
