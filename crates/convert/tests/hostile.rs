@@ -432,3 +432,35 @@ fn notes_of_a_document_are_found_by_their_ids() {
     assert!(text.contains("[^1]: n59999\n\n[^2]: n59998\n"));
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
+
+#[test]
+fn words_of_a_file_make_no_headings() {
+    let paragraph = |text: &str| format!("<w:p><w:r><w:t>{text}</w:t></w:r></w:p>");
+    let body = format!(
+        "{}<w:p><w:r><w:t>Ada</w:t><w:br/><w:t>===</w:t></w:r></w:p>{}<w:tbl><w:tr><w:tc>{}</w:tc></w:tr></w:tbl>",
+        paragraph("# apt install foo"),
+        paragraph("```"),
+        paragraph("#")
+    );
+    let text = read("a.docx", docx(&body)).unwrap().text;
+    assert_eq!(text, "\\# apt install foo\n\nAda\n\\===\n\n\\```\n\n| # |\n| --- |\n\n");
+    let slide = "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t># apt install foo</a:t></a:r></a:p>\
+         <a:p><a:r><a:t>--</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>";
+    let notes = "<p:notes xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:nvSpPr><p:nvPr><p:ph type='body'/></p:nvPr></p:nvSpPr>\
+         <p:txBody><a:p><a:r><a:t># said</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:notes>";
+    let relation =
+        |target: &str| format!("<Relationships><Relationship Id='r0' Target='{target}'/></Relationships>");
+    let bytes = archive(&[
+        ("ppt/presentation.xml", b"<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>"),
+        ("ppt/_rels/presentation.xml.rels", relation("slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide.as_bytes()),
+        ("ppt/slides/_rels/slide1.xml.rels", relation("../notesSlides/notes1.xml").as_bytes()),
+        ("ppt/notesSlides/notes1.xml", notes.as_bytes()),
+    ]);
+    let text = read("a.pptx", bytes).unwrap().text;
+    assert_eq!(text, "## Slide 1\n\n\\# apt install foo\n\\--\n\n### Notes\n\n\\# said\n\n");
+    let lines =
+        [made::line(24, 700, "Install"), made::line(10, 640, "# apt install foo and whatever else it takes")];
+    let text = read("a.pdf", pages(&[stream("", lines.concat().as_bytes())])).unwrap().text;
+    assert!(text.contains("\n\\# apt install foo"), "{text}");
+}

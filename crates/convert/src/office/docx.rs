@@ -30,6 +30,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         numbers: HashMap::new(),
         shown: Vec::new(),
         copies: limits.text,
+        is_inner: false,
         out: String::new(),
     };
     let too_large = || Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 };
@@ -89,6 +90,8 @@ struct Writer {
     numbers: HashMap<(&'static str, String), usize>,
     /// Bytes that what is said once may still take where it is written again. Without any, the document is refused.
     copies: usize,
+    /// Whether a cell, a note or a comment is written, which becomes one line.
+    is_inner: bool,
     out: String,
 }
 
@@ -153,6 +156,8 @@ impl Writer {
         } else {
             self.end_block();
             self.out.push_str(if style.is_quote { "> " } else { "" });
+            // Within a cell it stands on a line with other text.
+            let text = if self.is_inner { text } else { markdown::literal(text.trim()) };
             self.out.push_str(text.trim());
             self.end_block();
         }
@@ -346,10 +351,7 @@ impl Writer {
         if depth >= DEEPEST {
             return markdown::line(&cell.text());
         }
-        let before = std::mem::take(&mut self.out);
-        self.blocks(cell, depth + 1);
-        let inner = std::mem::replace(&mut self.out, before);
-        let plain = inner.replace("| --- ", " ").replace('|', " ");
+        let plain = self.inner(cell, depth + 1).replace("| --- ", " ").replace('|', " ");
         markdown::line(&plain)
     }
 
@@ -382,9 +384,15 @@ impl Writer {
     }
 
     fn said(&mut self, element: &Element) -> String {
-        let before = std::mem::take(&mut self.out);
-        self.blocks(element, 1);
-        markdown::line(&std::mem::replace(&mut self.out, before))
+        markdown::line(&self.inner(element, 1))
+    }
+
+    /// Blocks that are not written where the others are.
+    fn inner(&mut self, element: &Element, depth: usize) -> String {
+        let before = (std::mem::take(&mut self.out), std::mem::replace(&mut self.is_inner, true));
+        self.blocks(element, depth);
+        self.is_inner = before.1;
+        std::mem::replace(&mut self.out, before.0)
     }
 }
 

@@ -46,7 +46,7 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
                 if matches!(placeholder, Some("title" | "ctrTitle")) && title.is_none() {
                     title = Some(markdown::line(&text)).filter(|title| !title.is_empty());
                 } else if !matches!(placeholder, Some("sldNum" | "dt" | "ftr")) && !text.trim().is_empty() {
-                    body.push_str(&format!("{}\n\n", text.trim_end()));
+                    body.push_str(&format!("{}\n\n", markdown::literal(&text).trim_end()));
                 }
             }
             "pic" => {
@@ -92,7 +92,8 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
             .filter(|text| !text.trim().is_empty())
             .collect();
         if !said.is_empty() {
-            out.push_str(&format!("{}{}\n\n", markdown::heading(3, "Notes"), said.join("\n").trim_end()));
+            let said = markdown::literal(&said.join("\n"));
+            out.push_str(&format!("{}{}\n\n", markdown::heading(3, "Notes"), said.trim_end()));
         }
     }
     Ok(out)
