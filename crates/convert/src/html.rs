@@ -26,6 +26,8 @@ const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
 const DEEPEST: usize = 200;
 /// The same before there is a tree, told by tags alone: pages forget to end some.
 const DEEPEST_TAGS: usize = 2000;
+/// Comparisons of the names of attributes: less than a second of them.
+const MOST_COMPARISONS: usize = 200_000_000;
 
 /// A page: its main content if it has one, else all of it without menus; of a page that no tree can be made of, its words.
 pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
@@ -107,6 +109,7 @@ pub(crate) fn words(text: &str) -> String {
 fn tree(text: &str, limits: &Limits, is_piece: bool) -> Option<Document> {
     if text.bytes().filter(|byte| *byte == b'<').count() > limits.nodes / 8
         || plain::depth(text) > DEEPEST_TAGS
+        || plain::comparisons(text) > MOST_COMPARISONS
     {
         return None;
     }

@@ -464,3 +464,27 @@ fn words_of_a_file_make_no_headings() {
     let text = read("a.pdf", pages(&[stream("", lines.concat().as_bytes())])).unwrap().text;
     assert!(text.contains("\n\\# apt install foo"), "{text}");
 }
+
+#[test]
+fn pages_take_no_longer_than_they_are_large() {
+    // The debug build takes a multiple of it, and each of these took minutes in any.
+    let read_soon = |page: &str| {
+        let started = Instant::now();
+        let text = read("a.html", format!("<html><body>words{page}").into_bytes()).unwrap().text;
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(text.contains("words"));
+    };
+    read_soon(&"<".repeat(1 << 20));
+    read_soon(&"<a".repeat(1 << 20));
+    let attributes: String = (0..400_000).map(|at| format!(" a{at}")).collect();
+    let quoted: String = (0..400_000).map(|at| format!(" a{at}='>'")).collect();
+    for page in [
+        format!("<p{attributes}>"),
+        format!("<p{quoted}>"),
+        // What is none of the tag's to one who reads comments and names otherwise.
+        format!("<!-- <p x=\"--><p y='\"> '{attributes}>"),
+        format!("<p=\"{attributes}>"),
+    ] {
+        read_soon(&page);
+    }
+}
