@@ -40,7 +40,7 @@ pub(super) fn comparisons(page: &str) -> usize {
     for (at, &byte) in bytes.iter().enumerate() {
         let begins = at > 0 && (is_blank(bytes[at - 1]) || matches!(bytes[at - 1], b'"' | b'\''));
         if begins
-            && !is_blank(byte)
+            && !(is_blank(byte) || byte == b'>')
             && let Some(count) = &mut name
         {
             compared = compared.saturating_add(*count);
@@ -183,7 +183,7 @@ mod tests {
             ("<p a=b c=d e>", 3),
             ("<p a='> x y' b=\"> x y\"c>", 3),
             ("<p/a/b=/x/y c>", 3),
-            ("<img src='data:a b c d e f'> i<b && a > c d e f", 0),
+            ("<img src='data:a b c d e f'> i<b && a > c d e f", 1),
         ];
         for (page, wanted) in counted {
             assert_eq!(comparisons(page), wanted, "{page}");
