@@ -488,3 +488,58 @@ fn pages_take_no_longer_than_they_are_large() {
         read_soon(&page);
     }
 }
+
+#[test]
+fn parts_have_the_names_that_relations_give_them() {
+    let relation = |kind: &str, target: &str| {
+        let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        format!(
+            "<Relationships><Relationship Id='r0' Type='{office}/{kind}' Target='{target}'/></Relationships>"
+        )
+    };
+    let document = "<w:document xmlns:w='w'><w:body><w:p><w:pPr><w:pStyle w:val='h'/></w:pPr><w:r><w:t>Here</w:t></w:r></w:p></w:body></w:document>";
+    let styles =
+        "<w:styles xmlns:w='w'><w:style w:styleId='h'><w:name w:val='heading 2'/></w:style></w:styles>";
+    let bytes = archive(&[
+        ("_rels/.rels", relation("officeDocument", "word/document2.xml").as_bytes()),
+        ("word/document2.xml", document.as_bytes()),
+        ("word/_rels/document2.xml.rels", relation("styles", "styles2.xml").as_bytes()),
+        ("word/styles2.xml", styles.as_bytes()),
+    ]);
+    assert_eq!(read("a.docx", bytes).unwrap().text, "## Here\n\n");
+    let slides = "<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>";
+    let slide = "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t>Here</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>";
+    let bytes = archive(&[
+        ("_rels/.rels", relation("officeDocument", "/ppt/presentation2.xml").as_bytes()),
+        ("ppt/presentation2.xml", slides.as_bytes()),
+        ("ppt/_rels/presentation2.xml.rels", relation("slide", "slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide.as_bytes()),
+    ]);
+    assert_eq!(read("a.pptx", bytes).unwrap().text, "## Slide 1\n\nHere\n\n");
+}
+
+#[test]
+fn all_remarks_on_a_slide_are_read_in_one_order() {
+    let slides = "<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>";
+    let remark = |text: usize| format!("<cmLst><cm authorId='0'><text>Remark {text}</text></cm></cmLst>");
+    let relations: String =
+        (1..9).map(|at| format!("<Relationship Id='r{at}' Target='../comments/comment{at}.xml'/>")).collect();
+    let relations = format!("<Relationships>{relations}</Relationships>");
+    let names: Vec<(String, String)> =
+        (1..9).map(|at| (format!("ppt/comments/comment{at}.xml"), remark(at))).collect();
+    let authors = format!("<authors><author id='0' name='{}'/></authors>", "Ada".repeat(1 << 20));
+    let mut parts: Vec<(&str, &[u8])> = vec![
+        ("ppt/presentation.xml", slides.as_bytes()),
+        (
+            "ppt/_rels/presentation.xml.rels",
+            b"<Relationships><Relationship Id='r0' Target='slides/slide1.xml'/></Relationships>",
+        ),
+        ("ppt/slides/slide1.xml", b"<sld/>"),
+        ("ppt/slides/_rels/slide1.xml.rels", relations.as_bytes()),
+        ("ppt/authors.xml", authors.as_bytes()),
+    ];
+    parts.extend(names.iter().map(|(name, text)| (name.as_str(), text.as_bytes())));
+    let text = read("a.pptx", archive(&parts)).unwrap().text;
+    let said: Vec<usize> = (1..9).map(|at| text.find(&format!("Remark {at}")).unwrap()).collect();
+    assert!(said.is_sorted() && text.len() < 4096, "{text}");
+}

@@ -4,7 +4,8 @@ mod equation;
 mod inline;
 mod styles;
 
-use super::{chart, relations};
+use super::chart;
+use super::relations::{Relations, main_part};
 use crate::package::Package;
 use crate::tree::{self, Element, Node};
 use crate::{Converted, Limits, Refusal, markdown};
@@ -13,16 +14,26 @@ use inline::Inline;
 use std::collections::HashMap;
 use styles::{Style, lists, numbering, styles};
 
-const MAIN: &str = "word/document.xml";
 /// Tables within tables.
 const DEEPEST: usize = 8;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "Word document", limits)?;
-    let links = relations::of(&package, MAIN)?;
+    let main = main_part(&package, "word/document.xml")?;
+    let relations = Relations::of(&package, &main)?;
+    let part = |kind: &str, usual: &str| package.xml(relations.part(kind, usual));
+    let styles = styles(part("styles", "word/styles.xml")?.as_ref());
+    let lists = lists(part("numbering", "word/numbering.xml")?.as_ref());
+    let [footnotes, endnotes, comments] = [
+        ("footnotes", "word/footnotes.xml"),
+        ("endnotes", "word/endnotes.xml"),
+        ("comments", "word/comments.xml"),
+    ]
+    .map(|(kind, usual)| relations.part(kind, usual).to_owned());
+    let links = relations.targets();
     let mut writer = Writer {
-        styles: styles(package.xml("word/styles.xml")?.as_ref()),
-        lists: lists(package.xml("word/numbering.xml")?.as_ref()),
+        styles,
+        lists,
         charts: charts(&package, &links)?,
         links,
         counters: HashMap::new(),
@@ -35,7 +46,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     };
     let too_large = || Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 };
     // Block by block: a tree of a thousand pages would take all the memory there is.
-    let document = package.text(MAIN)?;
+    let document = package.text(&main)?;
     let rest = tree::read(&document, "Word document", limits, "body", &mut |block| {
         writer.blocks(&Element { children: vec![Node::Element(block)], ..Element::default() }, 0);
         if writer.out.len() > limits.text || writer.copies == 0 { Err(too_large()) } else { Ok(()) }
@@ -45,12 +56,12 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         return Err(Refusal::broken("Word document", "it has no body"));
     }
     writer.end_block();
-    for (part, name) in [("word/footnotes.xml", "footnote"), ("word/endnotes.xml", "endnote")] {
-        if let Some(notes) = package.xml(part)? {
+    for (part, name) in [(footnotes, "footnote"), (endnotes, "endnote")] {
+        if let Some(notes) = package.xml(&part)? {
             writer.write_notes(&notes, name);
         }
     }
-    if let Some(comments) = package.xml("word/comments.xml")? {
+    if let Some(comments) = package.xml(&comments)? {
         writer.write_comments(&comments);
     }
     if writer.copies == 0 {
