@@ -7,6 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
+use html5ever::tendril::{StrTendril, TendrilSink};
+use html5ever::tree_builder::TreeBuilderOpts;
+use html5ever::{ParseOpts, QualName, local_name, ns};
 
 /// Share of a page's text, in hundredths, that main content has at least. With less, it was looked for in vain: short pages,
 /// lists, tables.
@@ -113,8 +116,31 @@ fn tree(text: &str, limits: &Limits, is_piece: bool) -> Option<Document> {
     {
         return None;
     }
-    let page = if is_piece { Document::fragment(text) } else { Document::from(text) };
-    if is_deep(&page) { None } else { Some(page) }
+    parsed(text, is_piece, limits.nodes / 4).filter(|page| !is_deep(page))
+}
+
+/// A page's tree, unless it has more nodes than so many.
+fn parsed(text: &str, is_piece: bool, most: usize) -> Option<Document> {
+    let tree_builder =
+        TreeBuilderOpts { scripting_enabled: false, drop_doctype: is_piece, ..TreeBuilderOpts::default() };
+    let options = ParseOpts { tree_builder, ..ParseOpts::default() };
+    let mut parser = if is_piece {
+        let body = QualName::new(None, ns!(html), local_name!("body"));
+        html5ever::parse_fragment(Document::fragment_sink(), options, body, Vec::new(), false)
+    } else {
+        html5ever::parse_document(Document::default(), options)
+    };
+    // Tag by tag: those that nobody ended are made again in each paragraph, hundreds of nodes for a few letters.
+    let all = StrTendril::from(text);
+    let mut from = 0;
+    for piece in text.split_inclusive('<') {
+        parser.process(all.subtendril(u32::try_from(from).ok()?, u32::try_from(piece.len()).ok()?));
+        from += piece.len();
+        if parser.tokenizer.sink.sink.tree.len() > most {
+            return None;
+        }
+    }
+    Some(parser.finish())
 }
 
 fn is_deep(page: &Document) -> bool {

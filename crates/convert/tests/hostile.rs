@@ -484,6 +484,13 @@ fn pages_take_no_longer_than_they_are_large() {
         // What is none of the tag's to one who reads comments and names otherwise.
         format!("<!-- <p x=\"--><p y='\"> '{attributes}>"),
         format!("<p=\"{attributes}>"),
+        (0..60_000).map(|at| format!("<body a{at}>x</body>")).collect(),
+        // What is in bold in one paragraph and never ends is so in each.
+        format!(
+            "<p>{}</p>{}",
+            (0..180).map(|at| format!("<b a{at}>")).collect::<String>(),
+            "<p>x</p>".repeat(60_000)
+        ),
     ] {
         read_soon(&page);
     }

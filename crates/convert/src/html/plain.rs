@@ -33,7 +33,9 @@ fn tag(rest: &str) -> Option<(String, bool, &str)> {
 pub(super) fn comparisons(page: &str) -> usize {
     let bytes = page.as_bytes();
     let is_blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0C' | b'/');
-    let mut in_tag_name = false;
+    // With so many attributes a tag begins: those of each body are put to the first one's.
+    let mut in_tag_name = None;
+    let mut attributes = 0;
     // Attributes so far of the tag that has the most: among names, behind `=`, in a value without quotes, and in ones with them.
     let [mut name, mut equals, mut bare, mut double, mut single] = [None::<usize>; 5];
     let mut compared = 0_usize;
@@ -45,9 +47,10 @@ pub(super) fn comparisons(page: &str) -> usize {
         {
             compared = compared.saturating_add(*count);
             *count += 1;
+            attributes += 1;
         }
         match byte {
-            b'>' => (in_tag_name, name, equals, bare) = (false, None, None, None),
+            b'>' => (in_tag_name, name, equals, bare) = (None, None, None, None),
             b'/' => (bare, equals) = (bare.max(equals), None),
             blank if is_blank(blank) => (name, bare) = (name.max(bare), None),
             b'"' => (name, double, equals) = (name.max(double), equals, None),
@@ -56,12 +59,16 @@ pub(super) fn comparisons(page: &str) -> usize {
             b'=' => (bare, equals, name) = (bare.max(equals), name, name.filter(|_| begins)),
             _ => (bare, equals) = (bare.max(equals), None),
         }
-        if in_tag_name && is_blank(byte) {
-            (in_tag_name, name) = (false, name.max(Some(0)));
+        if is_blank(byte) {
+            name = name.max(in_tag_name.take());
         }
         let next = &bytes[at + 1..];
-        in_tag_name |= byte == b'<'
-            && next.strip_prefix(b"/").unwrap_or(next).first().is_some_and(u8::is_ascii_alphabetic);
+        if byte == b'<'
+            && next.strip_prefix(b"/").unwrap_or(next).first().is_some_and(u8::is_ascii_alphabetic)
+        {
+            let is = |name: &[u8]| next.get(..4).is_some_and(|next| next.eq_ignore_ascii_case(name));
+            in_tag_name = in_tag_name.max(Some(if is(b"body") || is(b"html") { attributes } else { 0 }));
+        }
     }
     compared
 }
