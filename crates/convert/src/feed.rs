@@ -14,12 +14,15 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal>
     };
     match root.name.as_str() {
         "rss" | "RDF" => {
-            let channel = root.child("channel").unwrap_or(&root);
+            let channel = root.child("channel");
             // RSS 1.0 has its entries beside the channel.
-            let mut entries: Vec<&Element> =
-                channel.elements().filter(|element| element.name == "item").collect();
-            entries.extend(root.elements().filter(|element| element.name == "item"));
-            Ok(feed(channel, &entries, limits))
+            let entries: Vec<&Element> = channel
+                .into_iter()
+                .chain([&root])
+                .flat_map(Element::elements)
+                .filter(|element| element.name == "item")
+                .collect();
+            Ok(feed(channel.unwrap_or(&root), &entries, limits))
         }
         "feed" => {
             let entries: Vec<&Element> = root.elements().filter(|element| element.name == "entry").collect();
@@ -69,7 +72,7 @@ fn feed(about: &Element, entries: &[&Element], limits: &Limits) -> Converted {
 /// What is said in an entry, which may be HTML in text.
 fn body(element: &Element, limits: &Limits) -> String {
     let text = element.text();
-    let text = if text.contains('<') { html::fragment(&text, limits) } else { text };
+    let text = if text.contains('<') { html::fragment(&text, limits) } else { markdown::literal(&text) };
     let text = text.trim();
     if text.is_empty() { String::new() } else { format!("{text}\n\n") }
 }
@@ -109,6 +112,9 @@ mod tests {
         let converted = convert(rss, &Limits::default()).unwrap();
         assert_eq!(converted.text, "# News\n\n## One\n\nMon\n\nA **bold** word\n\n");
         assert_eq!(converted.title.as_deref(), Some("News"));
+        let bare = "<rss><item><title>One</title><description># 1\n# and more</description></item></rss>";
+        let text = convert(bare, &Limits::default()).unwrap().text;
+        assert_eq!(text, "## One\n\n\\# 1\n\\# and more\n\n");
     }
 
     #[test]

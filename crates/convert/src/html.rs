@@ -7,6 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
+use html5ever::tendril::{StrTendril, TendrilSink};
+use html5ever::tree_builder::TreeBuilderOpts;
+use html5ever::{ParseOpts, QualName, local_name, ns};
 
 /// Share of a page's text, in hundredths, that main content has at least. With less, it was looked for in vain: short pages,
 /// lists, tables.
@@ -15,7 +18,10 @@ const SHARE: usize = 5;
 const NEVER: [&str; 10] =
     ["script", "style", "noscript", "template", "svg", "iframe", "head", "title", "button", "select"];
 const AROUND: &str = "nav, header nav, footer, aside, [role=navigation], [role=banner], [role=contentinfo], [role=search], \
-    [aria-hidden=true], [hidden], form";
+    [aria-hidden=true], [hidden]";
+/// Share of a page's text, in hundredths, that is left at least when its forms are taken for what stands around it. With less,
+/// one of them is the page: some servers put all of it into one.
+const SHARE_WITHOUT_FORMS: usize = 75;
 
 /// Bytes of a page in which its main content is looked for.
 const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
@@ -23,6 +29,8 @@ const LONGEST_ARTICLE: usize = 4 * 1024 * 1024;
 const DEEPEST: usize = 200;
 /// The same before there is a tree, told by tags alone: pages forget to end some.
 const DEEPEST_TAGS: usize = 2000;
+/// Comparisons of the names of attributes: less than a second of them.
+const MOST_COMPARISONS: usize = 200_000_000;
 
 /// A page: its main content if it has one, else all of it without menus; of a page that no tree can be made of, its words.
 pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
@@ -32,6 +40,16 @@ pub(crate) fn convert(text: &str, limits: &Limits) -> Converted {
     clean(&page);
     let title = markdown::line(&page.select("title").first().text());
     page.select(AROUND).remove();
+    let forms = page.select("form");
+    if forms.exists() {
+        let length = |skipped: &[&str]| page.md(Some(skipped)).len();
+        if length(&[&NEVER[..], &["form"]].concat()) * 100 < length(&NEVER) * SHARE_WITHOUT_FORMS {
+            // By its name it would still be taken for one.
+            forms.rename("div");
+        } else {
+            forms.remove();
+        }
+    }
     let whole = markdown::tidy(&page.md(Some(&NEVER)));
     // What is as long as several books is no article, and to look for one takes several times as much room.
     let main = (text.len() <= LONGEST_ARTICLE).then(|| main_content(&page.html())).flatten();
@@ -94,11 +112,35 @@ pub(crate) fn words(text: &str) -> String {
 fn tree(text: &str, limits: &Limits, is_piece: bool) -> Option<Document> {
     if text.bytes().filter(|byte| *byte == b'<').count() > limits.nodes / 8
         || plain::depth(text) > DEEPEST_TAGS
+        || plain::comparisons(text) > MOST_COMPARISONS
     {
         return None;
     }
-    let page = if is_piece { Document::fragment(text) } else { Document::from(text) };
-    if is_deep(&page) { None } else { Some(page) }
+    parsed(text, is_piece, limits.nodes / 4).filter(|page| !is_deep(page))
+}
+
+/// A page's tree, unless it has more nodes than so many.
+fn parsed(text: &str, is_piece: bool, most: usize) -> Option<Document> {
+    let tree_builder =
+        TreeBuilderOpts { scripting_enabled: false, drop_doctype: is_piece, ..TreeBuilderOpts::default() };
+    let options = ParseOpts { tree_builder, ..ParseOpts::default() };
+    let mut parser = if is_piece {
+        let body = QualName::new(None, ns!(html), local_name!("body"));
+        html5ever::parse_fragment(Document::fragment_sink(), options, body, Vec::new(), false)
+    } else {
+        html5ever::parse_document(Document::default(), options)
+    };
+    // Tag by tag: those that nobody ended are made again in each paragraph, hundreds of nodes for a few letters.
+    let all = StrTendril::from(text);
+    let mut from = 0;
+    for piece in text.split_inclusive('<') {
+        parser.process(all.subtendril(u32::try_from(from).ok()?, u32::try_from(piece.len()).ok()?));
+        from += piece.len();
+        if parser.tokenizer.sink.sink.tree.len() > most {
+            return None;
+        }
+    }
+    Some(parser.finish())
 }
 
 fn is_deep(page: &Document) -> bool {
@@ -128,6 +170,22 @@ fn is_deep(page: &Document) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_may_be_the_page() {
+        let words = "The lamp is lit at dusk, and the keeper writes down when. ".repeat(20);
+        let article = format!("<h1>Lamp</h1><p>{words}</p><p>{words}</p>");
+        let text = |page: &str| convert(page, &Limits::default()).text;
+        let page = text(&format!(
+            "<body><a href='#m'>Skip</a><form id=f><nav>Menu</nav><div>{article}</div></form></body>"
+        ));
+        assert!(page.contains("# Lamp") && page.contains("the keeper writes"), "{page}");
+        assert!(!page.contains("Menu"), "{page}");
+        let page = text("<body><form><h1>Lamp</h1><p>Lit at dusk.</p></form></body>");
+        assert_eq!(page, "# Lamp\n\nLit at dusk.\n");
+        let page = text(&format!("<body>{article}<form>Your name <input> and what you think</form></body>"));
+        assert!(page.contains("the keeper writes") && !page.contains("Your name"), "{page}");
+    }
 
     #[test]
     fn links_of_a_search_lead_where_they_lead() {

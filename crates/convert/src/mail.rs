@@ -2,7 +2,7 @@
 
 use crate::{Converted, Limits, Refusal, html, markdown};
 use encoding_rs::WINDOWS_1252;
-use mail_parser::{Address, MessageParser, MimeHeaders};
+use mail_parser::{Address, Message, MessageParser, MimeHeaders, PartType};
 use std::io::{Cursor, Read};
 
 /// Messages that a mail may hold: they may be within each other, and so is what is made of them.
@@ -35,7 +35,8 @@ impl Mail {
         }
         let said = !self.body.trim().is_empty();
         if said {
-            out.push_str(&format!("\n## Content\n\n{}\n", self.body.trim()));
+            // Its first line may be indented.
+            out.push_str(&format!("\n## Content\n\n{}\n", self.body.trim_end().trim_start_matches('\n')));
         }
         let empty = !said && subject.is_empty();
         let text = if empty { String::new() } else { out };
@@ -67,12 +68,9 @@ pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     if message.parts.len() > limits.nodes {
         return Err(Refusal::too_many_nodes(limits));
     }
-    let is_html_only = message.text_body.iter().all(|part| message.html_body.contains(part));
-    let body = match (message.body_html(0), message.body_text(0)) {
-        (Some(page), _) if is_html_only => html::fragment(&page, limits),
-        (_, Some(text)) => text.into_owned(),
-        (Some(page), None) => html::fragment(&page, limits),
-        (None, None) => String::new(),
+    let body = match body(&message, &message.text_body, limits) {
+        text if text.trim().is_empty() => body(&message, &message.html_body, limits),
+        text => text,
     };
     let name = |part: &mail_parser::MessagePart<'_>| part.attachment_name().unwrap_or("unnamed").to_owned();
     let mail = Mail {
@@ -84,6 +82,17 @@ pub(crate) fn eml(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
         attachments: message.attachments().map(name).collect(),
     };
     Ok(mail.converted())
+}
+
+/// What is said in some parts of a message. The parser lists a part both as text and as HTML where there is only one of them, and
+/// pictures that stand between texts.
+fn body(message: &Message<'_>, parts: &[u32], limits: &Limits) -> String {
+    let texts = parts.iter().filter_map(|part| match &message.part(*part)?.body {
+        PartType::Html(page) => Some(html::fragment(page, limits)),
+        PartType::Text(text) => Some(markdown::literal(text)),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// As Outlook stores it ([MS-OXMSG]): streams of a compound file, named after the property they hold.
@@ -130,7 +139,7 @@ pub(crate) fn msg(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     if let Some(message) = MessageParser::default().parse(headers.as_bytes()) {
         mail.date = message.date().map(mail_parser::DateTime::to_rfc3339).unwrap_or_default();
     }
-    mail.body = property("", "1000")?;
+    mail.body = markdown::literal(&property("", "1000")?);
     if mail.body.trim().is_empty() {
         mail.body = html::fragment(&property("", "1013")?, limits);
     }
@@ -144,6 +153,10 @@ pub(crate) fn msg(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
             break;
         }
         mail.attachments.push(name);
+    }
+    // Who wrote to whom is not what was said.
+    if mail.body.trim().is_empty() && file.is_stream("/__substg1.0_10090102") {
+        return Err(Refusal::Unsupported("a mail with its text as RTF only; save it as EML: it".into()));
     }
     Ok(mail.converted())
 }
@@ -163,5 +176,61 @@ mod tests {
             converted.text.contains("2025-07-01T10:00:00+02:00")
                 && converted.text.ends_with("## Content\n\nHello **you**\n")
         );
+    }
+
+    fn content(mail: &str) -> String {
+        let text = eml(mail.as_bytes(), &Limits::default()).unwrap().text;
+        text.split_once("## Content\n\n").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        let text = "See https://x.example/?id=1&timestamp=2&copy=3\r\n\r\n    if snake_case < 2:\r\n\r\nAda\r\n-- \r\n# Ada\r\n";
+        assert_eq!(
+            content(&format!("Subject: s\r\n\r\n{text}")),
+            "See https://x.example/?id=1&timestamp=2&copy=3\n\n    if snake_case < 2:\n\nAda\n\\-- \n\\# Ada\n"
+        );
+    }
+
+    #[test]
+    fn every_text_of_a_mail_is_read() {
+        let mixed = |parts: &[&str]| {
+            let parts: String = parts.iter().map(|part| format!("--x\r\nContent-Type: {part}\r\n")).collect();
+            content(&format!(
+                "Subject: s\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n{parts}--x--\r\n"
+            ))
+        };
+        let (one, two) = ("text/plain\r\n\r\nOne\r\n", "text/plain\r\n\r\nTwo");
+        let picture = "image/png\r\nContent-Disposition: inline\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=";
+        let page = "text/html\r\n\r\n<p>A <b>page</b></p>";
+        assert_eq!(mixed(&[one, picture, two]), "One\n\nTwo\n");
+        assert_eq!(mixed(&[picture, two]), "Two\n");
+        assert_eq!(mixed(&[two, page]), "Two\n\nA **page**\n");
+        let other = "multipart/alternative; boundary=y\r\n\r\n--y\r\nContent-Type: text/plain\r\n\r\n \r\n--y\r\n\
+             Content-Type: text/html\r\n\r\n<p>Only here</p>\r\n--y--\r\n";
+        assert_eq!(mixed(&[other]), "Only here\n");
+    }
+
+    #[test]
+    fn a_mail_in_rtf_is_not_taken_for_an_empty_one() {
+        let outlook = |streams: &[(&str, &[u8])]| {
+            let mut file = cfb::CompoundFile::create(Cursor::new(Vec::new())).unwrap();
+            for (name, bytes) in streams {
+                let mut stream = file.create_stream(format!("/__substg1.0_{name}")).unwrap();
+                std::io::Write::write_all(&mut stream, bytes).unwrap();
+            }
+            file.flush().unwrap();
+            msg(&file.into_inner().into_inner(), &Limits::default())
+        };
+        let subject = ("0037001E", &b"Coal"[..]);
+        let refusal = outlook(&[subject, ("10090102", b"packed")]).unwrap_err();
+        assert_eq!(
+            (refusal.code(), refusal.to_string().as_str()),
+            ("unsupported_type", "a mail with its text as RTF only; save it as EML: it can't be read")
+        );
+        assert!(outlook(&[subject]).unwrap().text.contains("Coal"));
+        let text =
+            outlook(&[subject, ("10090102", b"packed"), ("1000001E", b"words\r\n# here")]).unwrap().text;
+        assert!(text.ends_with("\n\nwords\n\\# here\n"), "{text}");
     }
 }

@@ -16,13 +16,19 @@ fn cell(text: &str) -> String {
 /// end.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let is_filled = |text: &String| !text.trim().is_empty();
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let used =
-        (0..width).filter(|column| rows.iter().any(|row| row.get(*column).is_some_and(is_filled))).collect();
+    let mut columns = vec![false; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in rows {
+        columns.iter_mut().zip(row).for_each(|(column, text)| *column |= is_filled(text));
+    }
+    let used: Vec<usize> = (0..columns.len()).filter(|column| columns[*column]).collect();
     let filled = rows.iter().rposition(|row| row.iter().any(is_filled)).map_or(0, |last| last + 1);
+    // One wide row does not make all of many short ones as wide as itself.
+    let cells: usize = rows[..filled].iter().map(Vec::len).sum();
+    let is_whole = used.len().saturating_mul(filled) <= cells.saturating_mul(8).max(10_000);
     let mut table = Table::new(used);
     for row in &rows[..filled] {
-        table.row(|column| row.get(column).map_or("", String::as_str));
+        let width = if is_whole { columns.len() } else { row.len() };
+        table.row_until(width, |column| row.get(column).map_or("", String::as_str));
     }
     table.out
 }
@@ -41,12 +47,17 @@ impl Table {
 
     /// Adds a row by its cells; returns where it begins.
     pub(crate) fn row<'a>(&mut self, text: impl Fn(usize) -> &'a str) -> usize {
+        self.row_until(usize::MAX, text)
+    }
+
+    /// The same of a row that ends before a column; the header has all of them.
+    fn row_until<'a>(&mut self, width: usize, text: impl Fn(usize) -> &'a str) -> usize {
         let begin = self.out.len();
         if self.used.is_empty() {
             return begin;
         }
         self.out.push('|');
-        for column in &self.used {
+        for column in self.used.iter().filter(|column| **column < width || begin == 0) {
             self.out.push(' ');
             self.out.push_str(&cell(text(*column)));
             self.out.push_str(" |");
@@ -67,6 +78,31 @@ pub(crate) fn heading(level: usize, text: &str) -> String {
         text if text.is_empty() => String::new(),
         text => format!("{} {text}\n\n", "#".repeat(level.clamp(1, 6))),
     }
+}
+
+/// Text that is no Markdown, as such that shows it: none of its lines is a heading, makes one of the line above, or opens a fence.
+pub(crate) fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // To Markdown a return ends a line by itself.
+    for line in text.lines().flat_map(|line| line.split('\r')) {
+        let inner = line.trim_start_matches(' ');
+        let indent = line.len() - inner.len();
+        // What stands further in is never one of them.
+        let is_block = indent < 4 && is_block(inner.trim_end());
+        out.push_str(&line[..indent]);
+        out.push_str(if is_block { "\\" } else { "" });
+        out.push_str(inner);
+        out.push('\n');
+    }
+    out
+}
+
+fn is_block(line: &str) -> bool {
+    let text = line.trim_start_matches('#');
+    let is_heading =
+        (1..=6).contains(&(line.len() - text.len())) && (text.is_empty() || text.starts_with([' ', '\t']));
+    let is_only = |mark: char| !line.is_empty() && line.trim_start_matches(mark).is_empty();
+    is_heading || line.starts_with("```") || line.starts_with("~~~") || is_only('-') || is_only('=')
 }
 
 /// Code between fences that nothing in it can close.
@@ -115,6 +151,17 @@ mod tests {
         let made = table(&rows(&[&["a", "", "b|c"], &["1\n2", "", "x", ""], &["", ""]]));
         assert_eq!(made, "| a | b\\|c |\n| --- | --- |\n| 1 2 | x |\n");
         assert_eq!(table(&rows(&[&["", " "]])), "");
+        let mut long = vec![vec!["x".to_owned()]; 20_000];
+        long[1] = vec!["y".to_owned(); 20_000];
+        assert!(table(&long).len() < 1 << 20);
+    }
+
+    #[test]
+    fn text_makes_no_headings_and_fences() {
+        let text = "# apt install\r\nAda\n-- \n===\r#\n```sh\n ~~~\n";
+        assert_eq!(literal(text), "\\# apt install\nAda\n\\-- \n\\===\n\\#\n\\```sh\n \\~~~\n");
+        let text = "#1 of #tags\n- one\n    # indented\n\na -- b\n`x`\n";
+        assert_eq!(literal(text), text);
     }
 
     #[test]

@@ -396,3 +396,176 @@ fn what_is_encrypted_is_said_to_be() {
         assert_eq!(code("a.pdf", encrypted_pdf(user)), wanted, "password `{user}`");
     }
 }
+
+#[test]
+fn what_a_document_says_again_is_counted() {
+    let long = format!("<w:p><w:r><w:t>{}</w:t></w:r></w:p>", "x".repeat(1 << 20));
+    let merged = "<w:tr><w:tc><w:tcPr><w:vMerge/></w:tcPr></w:tc></w:tr>".repeat(50_000);
+    let table = format!(
+        "<w:tbl><w:tr><w:tc><w:tcPr><w:vMerge w:val='restart'/></w:tcPr>{long}</w:tc></w:tr>{merged}</w:tbl>"
+    );
+    assert_eq!(code("a.docx", docx(&table)), "too_large_expanded");
+    let wide = "<w:tc><w:tcPr><w:gridSpan w:val='64'/></w:tcPr></w:tc>".repeat(100_000);
+    assert_eq!(code("a.docx", docx(&format!("<w:tbl><w:tr>{wide}</w:tr></w:tbl>"))), "too_large_expanded");
+    // One wide row and many short ones.
+    let cell = "<w:tc><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>";
+    let ragged =
+        format!("<w:tr>{}</w:tr>{}", cell.repeat(20_000), format!("<w:tr>{cell}</w:tr>").repeat(20_000));
+    assert_eq!(code("a.docx", docx(&format!("<w:tbl>{ragged}</w:tbl>"))), "read");
+    let parts = |body: &str, relation: &str, part: (&str, &str)| {
+        let document = format!("<w:document xmlns:w='w'><w:body><w:p>{body}</w:p></w:body></w:document>");
+        let relations = format!("<Relationships><Relationship Id='r0' {relation}/></Relationships>");
+        archive(&[
+            ("word/document.xml", document.as_bytes()),
+            ("word/_rels/document.xml.rels", relations.as_bytes()),
+            (part.0, part.1.as_bytes()),
+        ])
+    };
+    let x = "x".repeat(1 << 20);
+    let link = "<w:hyperlink w:id='r0'><w:r><w:t>x</w:t></w:r></w:hyperlink>".repeat(20_000);
+    let target = format!("TargetMode='External' Target='https://{x}'");
+    assert_eq!(code("a.docx", parts(&link, &target, ("x", ""))), "too_large_expanded");
+    let chart = "<w:r><w:drawing><w:chart w:id='r0'/></w:drawing></w:r>".repeat(20_000);
+    let series = format!("<c><ser><tx><pt><v>{x}</v></pt></tx><val><pt><v>7</v></pt></val></ser></c>");
+    let bytes = parts(&chart, "Target='charts/chart1.xml'", ("word/charts/chart1.xml", &series));
+    assert_eq!(code("a.docx", bytes), "too_large_expanded");
+    // A note is written once, however often it is referred to.
+    let references = "<w:r><w:footnoteReference w:id='7'/></w:r>".repeat(20_000);
+    let notes = format!("<w:footnotes xmlns:w='w'><w:footnote w:id='7'>{long}</w:footnote></w:footnotes>");
+    let text = read("a.docx", parts(&references, "Target='x'", ("word/footnotes.xml", &notes))).unwrap().text;
+    assert!(text.starts_with("[^1][^1]") && text.matches("[^1]: x").count() == 1 && text.len() < 2 << 20);
+}
+
+#[test]
+fn notes_of_a_document_are_found_by_their_ids() {
+    let note =
+        |at: usize| format!("<w:footnote w:id='{at}'><w:p><w:r><w:t>n{at}</w:t></w:r></w:p></w:footnote>");
+    let reference = |at: usize| format!("<w:r><w:footnoteReference w:id='{at}'/></w:r>");
+    let notes: String = (0..60_000).map(note).collect();
+    let document: String = (0..60_000).rev().map(reference).collect();
+    let document = format!("<w:document xmlns:w='w'><w:body><w:p>{document}</w:p></w:body></w:document>");
+    let notes = format!("<w:footnotes xmlns:w='w'>{notes}</w:footnotes>");
+    let parts = [("word/document.xml", document.as_bytes()), ("word/footnotes.xml", notes.as_bytes())];
+    let started = Instant::now();
+    let text = read("a.docx", archive(&parts)).unwrap().text;
+    assert!(text.contains("[^1]: n59999\n\n[^2]: n59998\n"));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn words_of_a_file_make_no_headings() {
+    let paragraph = |text: &str| format!("<w:p><w:r><w:t>{text}</w:t></w:r></w:p>");
+    let body = format!(
+        "{}<w:p><w:r><w:t>Ada</w:t><w:br/><w:t>===</w:t></w:r></w:p>{}<w:tbl><w:tr><w:tc>{}</w:tc></w:tr></w:tbl>",
+        paragraph("# apt install foo"),
+        paragraph("```"),
+        paragraph("#")
+    );
+    let text = read("a.docx", docx(&body)).unwrap().text;
+    assert_eq!(text, "\\# apt install foo\n\nAda\n\\===\n\n\\```\n\n| # |\n| --- |\n\n");
+    let slide = "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t># apt install foo</a:t></a:r></a:p>\
+         <a:p><a:r><a:t>--</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>";
+    let notes = "<p:notes xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:nvSpPr><p:nvPr><p:ph type='body'/></p:nvPr></p:nvSpPr>\
+         <p:txBody><a:p><a:r><a:t># said</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:notes>";
+    let relation =
+        |target: &str| format!("<Relationships><Relationship Id='r0' Target='{target}'/></Relationships>");
+    let bytes = archive(&[
+        ("ppt/presentation.xml", b"<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>"),
+        ("ppt/_rels/presentation.xml.rels", relation("slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide.as_bytes()),
+        ("ppt/slides/_rels/slide1.xml.rels", relation("../notesSlides/notes1.xml").as_bytes()),
+        ("ppt/notesSlides/notes1.xml", notes.as_bytes()),
+    ]);
+    let text = read("a.pptx", bytes).unwrap().text;
+    assert_eq!(text, "## Slide 1\n\n\\# apt install foo\n\\--\n\n### Notes\n\n\\# said\n\n");
+    let lines =
+        [made::line(24, 700, "Install"), made::line(10, 640, "# apt install foo and whatever else it takes")];
+    let text = read("a.pdf", pages(&[stream("", lines.concat().as_bytes())])).unwrap().text;
+    assert!(text.contains("\n\\# apt install foo"), "{text}");
+}
+
+#[test]
+fn pages_take_no_longer_than_they_are_large() {
+    // The debug build takes a multiple of it, and each of these took minutes in any.
+    let read_soon = |page: &str| {
+        let started = Instant::now();
+        let text = read("a.html", format!("<html><body>words{page}").into_bytes()).unwrap().text;
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(text.contains("words"));
+    };
+    read_soon(&"<".repeat(1 << 20));
+    read_soon(&"<a".repeat(1 << 20));
+    let attributes: String = (0..400_000).map(|at| format!(" a{at}")).collect();
+    let quoted: String = (0..400_000).map(|at| format!(" a{at}='>'")).collect();
+    for page in [
+        format!("<p{attributes}>"),
+        format!("<p{quoted}>"),
+        // What is none of the tag's to one who reads comments and names otherwise.
+        format!("<!-- <p x=\"--><p y='\"> '{attributes}>"),
+        format!("<p=\"{attributes}>"),
+        (0..60_000).map(|at| format!("<body a{at}>x</body>")).collect(),
+        // What is in bold in one paragraph and never ends is so in each.
+        format!(
+            "<p>{}</p>{}",
+            (0..180).map(|at| format!("<b a{at}>")).collect::<String>(),
+            "<p>x</p>".repeat(60_000)
+        ),
+    ] {
+        read_soon(&page);
+    }
+}
+
+#[test]
+fn parts_have_the_names_that_relations_give_them() {
+    let relation = |kind: &str, target: &str| {
+        let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        format!(
+            "<Relationships><Relationship Id='r0' Type='{office}/{kind}' Target='{target}'/></Relationships>"
+        )
+    };
+    let document = "<w:document xmlns:w='w'><w:body><w:p><w:pPr><w:pStyle w:val='h'/></w:pPr><w:r><w:t>Here</w:t></w:r></w:p></w:body></w:document>";
+    let styles =
+        "<w:styles xmlns:w='w'><w:style w:styleId='h'><w:name w:val='heading 2'/></w:style></w:styles>";
+    let bytes = archive(&[
+        ("_rels/.rels", relation("officeDocument", "word/document2.xml").as_bytes()),
+        ("word/document2.xml", document.as_bytes()),
+        ("word/_rels/document2.xml.rels", relation("styles", "styles2.xml").as_bytes()),
+        ("word/styles2.xml", styles.as_bytes()),
+    ]);
+    assert_eq!(read("a.docx", bytes).unwrap().text, "## Here\n\n");
+    let slides = "<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>";
+    let slide = "<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t>Here</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>";
+    let bytes = archive(&[
+        ("_rels/.rels", relation("officeDocument", "/ppt/presentation2.xml").as_bytes()),
+        ("ppt/presentation2.xml", slides.as_bytes()),
+        ("ppt/_rels/presentation2.xml.rels", relation("slide", "slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide.as_bytes()),
+    ]);
+    assert_eq!(read("a.pptx", bytes).unwrap().text, "## Slide 1\n\nHere\n\n");
+}
+
+#[test]
+fn all_remarks_on_a_slide_are_read_in_one_order() {
+    let slides = "<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>";
+    let remark = |text: usize| format!("<cmLst><cm authorId='0'><text>Remark {text}</text></cm></cmLst>");
+    let relations: String =
+        (1..9).map(|at| format!("<Relationship Id='r{at}' Target='../comments/comment{at}.xml'/>")).collect();
+    let relations = format!("<Relationships>{relations}</Relationships>");
+    let names: Vec<(String, String)> =
+        (1..9).map(|at| (format!("ppt/comments/comment{at}.xml"), remark(at))).collect();
+    let authors = format!("<authors><author id='0' name='{}'/></authors>", "Ada".repeat(1 << 20));
+    let mut parts: Vec<(&str, &[u8])> = vec![
+        ("ppt/presentation.xml", slides.as_bytes()),
+        (
+            "ppt/_rels/presentation.xml.rels",
+            b"<Relationships><Relationship Id='r0' Target='slides/slide1.xml'/></Relationships>",
+        ),
+        ("ppt/slides/slide1.xml", b"<sld/>"),
+        ("ppt/slides/_rels/slide1.xml.rels", relations.as_bytes()),
+        ("ppt/authors.xml", authors.as_bytes()),
+    ];
+    parts.extend(names.iter().map(|(name, text)| (name.as_str(), text.as_bytes())));
+    let text = read("a.pptx", archive(&parts)).unwrap().text;
+    let said: Vec<usize> = (1..9).map(|at| text.find(&format!("Remark {at}")).unwrap()).collect();
+    assert!(said.is_sorted() && text.len() < 4096, "{text}");
+}

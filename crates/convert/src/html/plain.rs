@@ -20,9 +20,57 @@ fn tag(rest: &str) -> Option<(String, bool, &str)> {
     let is_end = rest.starts_with('/');
     let name = rest.trim_start_matches('/');
     let length = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
-    let starts_right = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    // Looked for only in tags: each of a million `<` would go through all that comes after it.
     let after = name.find('>').map_or("", |end| &name[end + 1..]);
-    starts_right.then(|| (name[..length.min(20)].to_ascii_lowercase(), is_end, after))
+    Some((name[..length.min(20)].to_ascii_lowercase(), is_end, after))
+}
+
+/// Times at most that a parser compares the name of an attribute with one before it in its tag: it does with each. Whatever may be
+/// a tag is taken for one, for what is none can't be told without a parser: a quote in a comment would lead astray.
+pub(super) fn comparisons(page: &str) -> usize {
+    let bytes = page.as_bytes();
+    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0C' | b'/');
+    // With so many attributes a tag begins: those of each body are put to the first one's.
+    let mut in_tag_name = None;
+    let mut attributes = 0;
+    // Attributes so far of the tag that has the most: among names, behind `=`, in a value without quotes, and in ones with them.
+    let [mut name, mut equals, mut bare, mut double, mut single] = [None::<usize>; 5];
+    let mut compared = 0_usize;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let begins = at > 0 && (is_blank(bytes[at - 1]) || matches!(bytes[at - 1], b'"' | b'\''));
+        if begins
+            && !(is_blank(byte) || byte == b'>')
+            && let Some(count) = &mut name
+        {
+            compared = compared.saturating_add(*count);
+            *count += 1;
+            attributes += 1;
+        }
+        match byte {
+            b'>' => (in_tag_name, name, equals, bare) = (None, None, None, None),
+            b'/' => (bare, equals) = (bare.max(equals), None),
+            blank if is_blank(blank) => (name, bare) = (name.max(bare), None),
+            b'"' => (name, double, equals) = (name.max(double), equals, None),
+            b'\'' => (name, single, equals) = (name.max(single), equals, None),
+            // Where a name begins it may be a letter of it.
+            b'=' => (bare, equals, name) = (bare.max(equals), name, name.filter(|_| begins)),
+            _ => (bare, equals) = (bare.max(equals), None),
+        }
+        if is_blank(byte) {
+            name = name.max(in_tag_name.take());
+        }
+        let next = &bytes[at + 1..];
+        if byte == b'<'
+            && next.strip_prefix(b"/").unwrap_or(next).first().is_some_and(u8::is_ascii_alphabetic)
+        {
+            let is = |name: &[u8]| next.get(..4).is_some_and(|next| next.eq_ignore_ascii_case(name));
+            in_tag_name = in_tag_name.max(Some(if is(b"body") || is(b"html") { attributes } else { 0 }));
+        }
+    }
+    compared
 }
 
 /// About how deep elements are nested at the deepest, told without a tree.
@@ -132,5 +180,20 @@ mod tests {
         assert_eq!(text(page).trim(), "One & two 3 < 4\ncafé A&nosuch;");
         assert_eq!(depth("<div><p><p><br><b></b></div><i>"), 2);
         assert_eq!(depth(&"<a>".repeat(1000)), 1000);
+    }
+
+    #[test]
+    fn attributes_of_a_tag_are_counted() {
+        let counted = [
+            ("a b c d <p>a b c</p>", 0),
+            ("<p a b c>", 3),
+            ("<p a=b c=d e>", 3),
+            ("<p a='> x y' b=\"> x y\"c>", 3),
+            ("<p/a/b=/x/y c>", 3),
+            ("<img src='data:a b c d e f'> i<b && a > c d e f", 1),
+        ];
+        for (page, wanted) in counted {
+            assert_eq!(comparisons(page), wanted, "{page}");
+        }
     }
 }

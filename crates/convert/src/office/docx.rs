@@ -4,7 +4,8 @@ mod equation;
 mod inline;
 mod styles;
 
-use super::{chart, relations};
+use super::chart;
+use super::relations::{Relations, main_part};
 use crate::package::Package;
 use crate::tree::{self, Element, Node};
 use crate::{Converted, Limits, Refusal, markdown};
@@ -13,44 +14,58 @@ use inline::Inline;
 use std::collections::HashMap;
 use styles::{Style, lists, numbering, styles};
 
-const MAIN: &str = "word/document.xml";
 /// Tables within tables.
 const DEEPEST: usize = 8;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "Word document", limits)?;
-    let links = relations::of(&package, MAIN)?;
+    let main = main_part(&package, "word/document.xml")?;
+    let relations = Relations::of(&package, &main)?;
+    let part = |kind: &str, usual: &str| package.xml(relations.part(kind, usual));
+    let styles = styles(part("styles", "word/styles.xml")?.as_ref());
+    let lists = lists(part("numbering", "word/numbering.xml")?.as_ref());
+    let [footnotes, endnotes, comments] = [
+        ("footnotes", "word/footnotes.xml"),
+        ("endnotes", "word/endnotes.xml"),
+        ("comments", "word/comments.xml"),
+    ]
+    .map(|(kind, usual)| relations.part(kind, usual).to_owned());
+    let links = relations.targets();
     let mut writer = Writer {
-        styles: styles(package.xml("word/styles.xml")?.as_ref()),
-        lists: lists(package.xml("word/numbering.xml")?.as_ref()),
+        styles,
+        lists,
         charts: charts(&package, &links)?,
         links,
         counters: HashMap::new(),
         notes: Vec::new(),
+        numbers: HashMap::new(),
         shown: Vec::new(),
+        copies: limits.text,
+        is_inner: false,
         out: String::new(),
     };
+    let too_large = || Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 };
     // Block by block: a tree of a thousand pages would take all the memory there is.
-    let document = package.text(MAIN)?;
+    let document = package.text(&main)?;
     let rest = tree::read(&document, "Word document", limits, "body", &mut |block| {
         writer.blocks(&Element { children: vec![Node::Element(block)], ..Element::default() }, 0);
-        if writer.out.len() > limits.text {
-            return Err(Refusal::TooLarge { what: "bytes of text", allowed: limits.text as u64 });
-        }
-        Ok(())
+        if writer.out.len() > limits.text || writer.copies == 0 { Err(too_large()) } else { Ok(()) }
     })?;
     drop(document);
     if rest.child("body").is_none() {
         return Err(Refusal::broken("Word document", "it has no body"));
     }
     writer.end_block();
-    for (part, name) in [("word/footnotes.xml", "footnote"), ("word/endnotes.xml", "endnote")] {
-        if let Some(notes) = package.xml(part)? {
+    for (part, name) in [(footnotes, "footnote"), (endnotes, "endnote")] {
+        if let Some(notes) = package.xml(&part)? {
             writer.write_notes(&notes, name);
         }
     }
-    if let Some(comments) = package.xml("word/comments.xml")? {
+    if let Some(comments) = package.xml(&comments)? {
         writer.write_comments(&comments);
+    }
+    if writer.copies == 0 {
+        return Err(too_large());
     }
     let core = package.xml("docProps/core.xml")?;
     let title =
@@ -81,8 +96,13 @@ struct Writer {
     shown: Vec<String>,
     /// How far each level of each list has counted.
     counters: HashMap<(u32, usize), u32>,
-    /// Ids of notes in the order in which they are referred to.
+    /// Ids of notes in the order in which they are referred to first, and their numbers in it, from 1.
     notes: Vec<(&'static str, String)>,
+    numbers: HashMap<(&'static str, String), usize>,
+    /// Bytes that what is said once may still take where it is written again. Without any, the document is refused.
+    copies: usize,
+    /// Whether a cell, a note or a comment is written, which becomes one line.
+    is_inner: bool,
     out: String,
 }
 
@@ -147,6 +167,8 @@ impl Writer {
         } else {
             self.end_block();
             self.out.push_str(if style.is_quote { "> " } else { "" });
+            // Within a cell it stands on a line with other text.
+            let text = if self.is_inner { text } else { markdown::literal(text.trim()) };
             self.out.push_str(text.trim());
             self.end_block();
         }
@@ -215,7 +237,7 @@ impl Writer {
                             let link = format!(
                                 "[{}]({})",
                                 label.text.trim(),
-                                target.replace(' ', "%20").replace(')', "%29")
+                                copy(target, &mut self.copies).replace(' ', "%20").replace(')', "%29")
                             );
                             out.push(&link, false, false);
                         }
@@ -267,8 +289,12 @@ impl Writer {
                 "footnoteReference" | "endnoteReference" => {
                     let kind = if child.name == "footnoteReference" { "footnote" } else { "endnote" };
                     if let Some(id) = child.attribute("id") {
-                        self.notes.push((kind, id.to_owned()));
-                        out.push(&format!("[^{}]", self.notes.len()), false, false);
+                        let key = (kind, id.to_owned());
+                        let number = *self.numbers.entry(key.clone()).or_insert_with(|| {
+                            self.notes.push(key);
+                            self.notes.len()
+                        });
+                        out.push(&format!("[^{number}]"), false, false);
                     }
                 }
                 "drawing" | "pict" | "object" | "AlternateContent" => self.drawing(child, out, boxes),
@@ -285,7 +311,7 @@ impl Writer {
         let mut charts = Vec::new();
         drawing.all("chart", &mut charts);
         let known = charts.iter().filter_map(|chart| self.charts.get(chart.attribute("id")?));
-        self.shown.extend(known.cloned());
+        self.shown.extend(known.map(|table| copy(table, &mut self.copies)));
         let mut about = Vec::new();
         drawing.all("docPr", &mut about);
         let said =
@@ -316,16 +342,16 @@ impl Writer {
                 let merge = properties.and_then(|it| it.child("vMerge"));
                 let goes_on =
                     merge.is_some_and(|merge| merge.attribute("val").is_none_or(|val| val == "continue"));
-                let above = rows.last().and_then(|row| row.get(cells.len())).cloned();
+                let above = rows.last().and_then(|row| row.get(cells.len()));
                 let text = match above.filter(|_| goes_on) {
-                    Some(text) => text,
+                    Some(text) => copy(text, &mut self.copies),
                     None => self.cell(cell, depth),
                 };
-                cells.push(text);
                 // A cell over several columns says the same of each.
                 for _ in 1..usize::min(span, 64) {
-                    cells.push(cells.last().cloned().unwrap_or_default());
+                    cells.push(copy(&text, &mut self.copies));
                 }
+                cells.push(text);
             }
             rows.push(cells);
         }
@@ -336,26 +362,20 @@ impl Writer {
         if depth >= DEEPEST {
             return markdown::line(&cell.text());
         }
-        let before = std::mem::take(&mut self.out);
-        self.blocks(cell, depth + 1);
-        let inner = std::mem::replace(&mut self.out, before);
-        let plain = inner.replace("| --- ", " ").replace('|', " ");
+        let plain = self.inner(cell, depth + 1).replace("| --- ", " ").replace('|', " ");
         markdown::line(&plain)
     }
 
     fn write_notes(&mut self, part: &Element, kind: &'static str) {
-        let referred: Vec<(usize, String)> = self
-            .notes
-            .iter()
-            .enumerate()
-            .filter(|(_, (of, _))| *of == kind)
-            .map(|(at, (_, id))| (at + 1, id.clone()))
-            .collect();
-        for (number, id) in referred {
-            let note = part.elements().find(|note| note.attribute("id") == Some(id.as_str()));
+        let known: HashMap<&str, &Element> =
+            part.elements().filter_map(|note| Some((note.attribute("id")?, note))).collect();
+        // What a note refers to is not in it.
+        for at in 0..self.notes.len() {
+            let (of, id) = &self.notes[at];
+            let note = known.get(id.as_str()).filter(|_| *of == kind);
             let text = note.map(|note| self.said(note)).unwrap_or_default();
             if !text.is_empty() {
-                self.out.push_str(&format!("[^{number}]: {text}\n\n"));
+                self.out.push_str(&format!("[^{}]: {text}\n\n", at + 1));
             }
         }
     }
@@ -375,10 +395,23 @@ impl Writer {
     }
 
     fn said(&mut self, element: &Element) -> String {
-        let before = std::mem::take(&mut self.out);
-        self.blocks(element, 1);
-        markdown::line(&std::mem::replace(&mut self.out, before))
+        markdown::line(&self.inner(element, 1))
     }
+
+    /// Blocks that are not written where the others are.
+    fn inner(&mut self, element: &Element, depth: usize) -> String {
+        let before = (std::mem::take(&mut self.out), std::mem::replace(&mut self.is_inner, true));
+        self.blocks(element, depth);
+        self.is_inner = before.1;
+        std::mem::replace(&mut self.out, before.0)
+    }
+}
+
+/// What is said elsewhere too: a short part can ask for a long one again and again. With nothing left it is empty.
+fn copy(text: &str, left: &mut usize) -> String {
+    // An empty one takes room as well.
+    *left = left.saturating_sub(text.len() + size_of::<String>());
+    if *left == 0 { String::new() } else { text.to_owned() }
 }
 
 fn rows_of<'a>(table: &'a Element, rows: &mut Vec<&'a Element>) {

@@ -4,16 +4,18 @@ use super::{chart, relations};
 use crate::package::Package;
 use crate::tree::Element;
 use crate::{Converted, Limits, Place, Refusal, markdown};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Levels of a list.
 const LEVELS: usize = 9;
+/// Letters of a name.
+const LONGEST_NAME: usize = 200;
 
 pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusal> {
     let package = Package::open(bytes, "presentation", limits)?;
-    let main = "ppt/presentation.xml";
-    let presentation = package.required(main)?;
-    let targets = relations::of(&package, main)?;
+    let main = relations::main_part(&package, "ppt/presentation.xml")?;
+    let presentation = package.required(&main)?;
+    let targets = relations::of(&package, &main)?;
     let mut out = String::new();
     let mut places = Vec::new();
     let slides = presentation.child("sldIdLst");
@@ -46,7 +48,7 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
                 if matches!(placeholder, Some("title" | "ctrTitle")) && title.is_none() {
                     title = Some(markdown::line(&text)).filter(|title| !title.is_empty());
                 } else if !matches!(placeholder, Some("sldNum" | "dt" | "ftr")) && !text.trim().is_empty() {
-                    body.push_str(&format!("{}\n\n", text.trim_end()));
+                    body.push_str(&format!("{}\n\n", markdown::literal(&text).trim_end()));
                 }
             }
             "pic" => {
@@ -80,7 +82,7 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
     };
     out.push_str(&body);
     out.push_str(&comments(package, &targets)?);
-    if let Some(path) = targets.values().find(|path| path.starts_with("ppt/notesSlides/"))
+    if let Some(path) = under(&targets, "ppt/notesSlides/").first()
         && let Some(notes) = package.xml(path)?
     {
         let mut shapes = Vec::new();
@@ -92,28 +94,38 @@ fn one(package: &Package<'_>, path: &str, root: &Element, number: usize) -> Resu
             .filter(|text| !text.trim().is_empty())
             .collect();
         if !said.is_empty() {
-            out.push_str(&format!("{}{}\n\n", markdown::heading(3, "Notes"), said.join("\n").trim_end()));
+            let said = markdown::literal(&said.join("\n"));
+            out.push_str(&format!("{}{}\n\n", markdown::heading(3, "Notes"), said.trim_end()));
         }
     }
     Ok(out)
 }
 
+/// Targets in a folder, each once and always in the same order.
+fn under<'a>(targets: &'a HashMap<String, String>, folder: &str) -> BTreeSet<&'a String> {
+    targets.values().filter(|path| path.starts_with(folder)).collect()
+}
+
 /// What was remarked on a slide: in either of the two ways that programs write it.
 fn comments(package: &Package<'_>, targets: &HashMap<String, String>) -> Result<String, Refusal> {
-    let Some(path) = targets.values().find(|path| path.starts_with("ppt/comments/")) else {
+    let paths = under(targets, "ppt/comments/");
+    if paths.is_empty() {
         return Ok(String::new());
-    };
+    }
     let mut authors = HashMap::new();
     for part in ["ppt/commentAuthors.xml", "ppt/authors.xml"] {
         for author in package.xml(part)?.iter().flat_map(Element::elements) {
             if let (Some(id), Some(name)) = (author.attribute("id"), author.attribute("name")) {
-                authors.insert(id.to_owned(), name.to_owned());
+                // It stands before each of their comments.
+                authors.insert(id.to_owned(), name.chars().take(LONGEST_NAME).collect());
             }
         }
     }
     let mut said = String::new();
-    if let Some(part) = package.xml(path)? {
-        add_comments(&part, &authors, &mut said);
+    for path in paths {
+        if let Some(part) = package.xml(path)? {
+            add_comments(&part, &authors, &mut said);
+        }
     }
     Ok(if said.is_empty() { said } else { format!("{}{said}\n", markdown::heading(3, "Comments")) })
 }

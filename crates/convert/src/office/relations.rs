@@ -2,24 +2,60 @@
 
 use crate::Refusal;
 use crate::package::Package;
+use crate::tree::Element;
 use std::collections::HashMap;
 
-/// Targets by id: paths in the package, or addresses elsewhere.
+/// What a part refers to.
+pub(crate) struct Relations(Vec<Relation>);
+
+struct Relation {
+    id: String,
+    kind: String,
+    /// A path in the package, or an address elsewhere.
+    target: String,
+}
+
+impl Relations {
+    /// Those of a part; those of the package if it has no name.
+    pub(crate) fn of(package: &Package<'_>, part: &str) -> Result<Self, Refusal> {
+        let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
+        let path = resolved(folder, &format!("_rels/{name}.rels"));
+        let one = |relation: &Element| {
+            let target = relation.attribute("Target")?;
+            let elsewhere = relation.attribute("TargetMode") == Some("External");
+            Some(Relation {
+                id: relation.attribute("Id")?.to_owned(),
+                kind: relation.attribute("Type").unwrap_or_default().to_owned(),
+                target: if elsewhere { target.to_owned() } else { resolved(folder, target) },
+            })
+        };
+        Ok(Self(package.xml(&path)?.iter().flat_map(Element::elements).filter_map(one).collect()))
+    }
+
+    /// The part that is something to this one, as the type says at its end; the usual one if none is.
+    pub(crate) fn part<'a>(&'a self, kind: &str, usual: &'a str) -> &'a str {
+        let is_kind = |relation: &&Relation| relation.kind.rsplit('/').next() == Some(kind);
+        self.0.iter().find(is_kind).map_or(usual, |relation| &relation.target)
+    }
+
+    /// Targets by id.
+    pub(crate) fn targets(self) -> HashMap<String, String> {
+        self.0.into_iter().map(|relation| (relation.id, relation.target)).collect()
+    }
+}
+
+/// The path of a package's main part. Programs name it otherwise too: `word/document2.xml`.
+pub(crate) fn main_part(package: &Package<'_>, usual: &str) -> Result<String, Refusal> {
+    Ok(Relations::of(package, "")?.part("officeDocument", usual).to_owned())
+}
+
+/// Targets of a part's relations by id.
 pub(crate) fn of(package: &Package<'_>, part: &str) -> Result<HashMap<String, String>, Refusal> {
-    let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
-    let Some(relations) = package.xml(&format!("{folder}/_rels/{name}.rels"))? else {
-        return Ok(HashMap::new());
-    };
-    let one = |relation: &crate::tree::Element| {
-        let (id, target) = (relation.attribute("Id")?, relation.attribute("Target")?);
-        let elsewhere = relation.attribute("TargetMode") == Some("External");
-        Some((id.to_owned(), if elsewhere { target.to_owned() } else { resolved(folder, target) }))
-    };
-    Ok(relations.elements().filter_map(one).collect())
+    Ok(Relations::of(package, part)?.targets())
 }
 
 /// A path as seen from a folder.
-pub(super) fn resolved(folder: &str, target: &str) -> String {
+pub(crate) fn resolved(folder: &str, target: &str) -> String {
     let mut parts: Vec<&str> = if target.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
     for part in target.split('/') {
         match part {

@@ -36,12 +36,12 @@ impl Writer {
                 Block::Heading { level, lines, .. } => {
                     let text = joined(lines, true);
                     if text.chars().count() > LONGEST_HEADING {
-                        text
+                        markdown::literal(&text)
                     } else {
                         markdown::heading(usize::from(*level), &text)
                     }
                 }
-                Block::Paragraph { lines, role: Role::Body, .. } => joined(lines, false),
+                Block::Paragraph { lines, role: Role::Body, .. } => markdown::literal(&joined(lines, false)),
                 Block::Paragraph { lines, role: Role::Quote, .. } => format!("> {}", joined(lines, true)),
                 Block::Paragraph { lines, role: Role::PageHeader | Role::PageFooter, .. } => {
                     self.first_time(lines)
@@ -70,7 +70,7 @@ impl Writer {
     fn first_time(&mut self, lines: &[Line]) -> String {
         let text = joined(lines, false);
         let key = text.chars().filter(|c| !c.is_numeric() && !c.is_whitespace()).collect();
-        if self.running.insert(key) { text } else { String::new() }
+        if self.running.insert(key) { markdown::literal(&text) } else { String::new() }
     }
 }
 
