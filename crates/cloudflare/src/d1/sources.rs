@@ -202,12 +202,24 @@ impl D1Sources {
         Ok((counts, rows(&replies[3])?))
     }
 
-    /// All sources that were ever synced, and whose they were.
+    /// Sources that were synced once and are not of these, `tenant`'s or all, those synced last first, at most `limit`; and
+    /// whose they were.
     ///
     /// # Errors
     /// Storage errors.
-    pub async fn names(&self) -> Result<Vec<(String, Tenant)>> {
-        let statement = Statement::new("SELECT source, tenant FROM sources ORDER BY source");
+    pub async fn others(
+        &self,
+        configured: &[String],
+        tenant: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<(String, Tenant)>> {
+        let statement = Statement::new(
+            "SELECT source, tenant FROM sources WHERE source NOT IN (SELECT value FROM json_each(?1)) \
+             AND tenant = coalesce(?2, tenant) ORDER BY moved_at DESC, source LIMIT ?3",
+        )
+        .list(configured)
+        .bind(optional(tenant.map(Tenant::as_str)))
+        .number(limit as u64);
         let found: Vec<Name> = self.database.all(statement).await?;
         Ok(found.into_iter().map(|name| (name.source, name.tenant)).collect())
     }
