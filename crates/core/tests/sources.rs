@@ -136,13 +136,20 @@ type Uploads = BTreeMap<(String, String), String>;
 
 /// A history: what happens to the bucket and over HTTP, with events, jobs and syncs in any order, several at once, each call
 /// of which may fail, and each task of which may be cut off. With `lossless` there are only the bucket and its events, which
-/// all arrive in the end, twice, late and out of order. Returns what was uploaded and not deleted since.
-fn history(world: &MemorySources, settings: &Settings, seed: u64, lossless: bool, aloud: bool) -> Uploads {
-    let mut uploaded = Uploads::new();
+/// all arrive in the end, twice, late and out of order. `uploaded` is what was before; returns what
+/// was uploaded and not deleted since.
+fn history(
+    world: &MemorySources,
+    settings: &Settings,
+    seed: u64,
+    lossless: bool,
+    aloud: bool,
+    mut uploaded: Uploads,
+) -> Uploads {
     let mut random = Random(seed);
     let mut tasks: Vec<Task<'_>> = Vec::new();
     let mut events: Vec<String> = Vec::new();
-    let mut uploads = 0;
+    let mut uploads = seed * 1000;
     let too_much = "far too much ".repeat(6);
     let say = |what: String| {
         if aloud {
@@ -216,7 +223,7 @@ fn history(world: &MemorySources, settings: &Settings, seed: u64, lossless: bool
                 }
             }
             5 if !lossless && random.percent(40) => {
-                let source = &settings.ingest.sources[random.below(2)];
+                let source = &settings.ingest.sources[random.below(settings.ingest.sources.len())];
                 let confirm = random.percent(50);
                 say(format!("sync {} {confirm}", source.name()));
                 tasks.push((
@@ -419,30 +426,38 @@ fn check(world: &MemorySources, settings: &Settings, uploaded: &Uploads, synced:
     }
     for ((name, key), _) in world.rows.borrow().iter() {
         assert!(world.objects.borrow().contains_key(&("SOURCE".into(), key.clone())), "row {name} {key}");
+        let mut sources = settings.ingest.sources.iter();
+        assert!(sources.any(|source| source.name() == *name && source.takes(key)), "row {name} {key}");
     }
 }
 
-#[test]
-fn documents_are_what_objects_are_after_a_last_sync() {
-    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// Histories, each under these settings one after the other, and then a last sync.
+fn histories(chapters: &[Settings], cases: u64) {
     let (start, cases) = match number("SOURCES_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("SOURCES_CASES").unwrap_or(3000)),
+        None => (0, number("SOURCES_CASES").unwrap_or(cases)),
     };
-    let settings = settings();
+    let settings = chapters.last().unwrap();
     for seed in start..start + cases {
         let outcome = std::panic::catch_unwind(|| {
-            let world = MemorySources::default();
-            let uploaded = history(&world, &settings, seed, false, number("SOURCES_SEED").is_some());
-            settle(&world, &settings);
-            for source in &settings.ingest.sources {
-                sync(&world, &settings, source);
+            let (world, mut uploaded) = (MemorySources::default(), Uploads::new());
+            for (chapter, seed) in chapters.iter().zip(seed..) {
+                let aloud = number("SOURCES_SEED").is_some();
+                uploaded = history(&world, chapter, seed, false, aloud, uploaded);
             }
-            check(&world, &settings, &uploaded, true);
+            settle(&world, settings);
+            for source in &settings.ingest.sources {
+                sync(&world, settings, source);
+            }
+            check(&world, settings, &uploaded, true);
             let before = (documents(&world), world.written.get());
             // What is as it was costs nothing.
             for source in &settings.ingest.sources {
-                assert_eq!(sync(&world, &settings, source), 0, "{}", source.name());
+                assert_eq!(sync(&world, settings, source), 0, "{}", source.name());
             }
             assert_eq!((documents(&world), world.written.get()), before);
         });
@@ -455,13 +470,31 @@ fn documents_are_what_objects_are_after_a_last_sync() {
     }
 }
 
+#[test]
+fn documents_are_what_objects_are_after_a_last_sync() {
+    histories(&[settings()], 3000);
+}
+
+#[test]
+fn documents_are_what_objects_are_although_a_source_was_split() {
+    let mut split = settings();
+    split.ingest.sources[0].prefix = "docs/a".into();
+    for prefix in ["docs/b", "docs/d"] {
+        let source =
+            Source { name: Some(prefix.into()), prefix: prefix.into(), ..split.ingest.sources[0].clone() };
+        split.ingest.sources.push(source);
+    }
+    split.validate().unwrap();
+    histories(&[settings(), split], 1000);
+}
+
 /// Looks one after the other would always do; these overlap.
 #[test]
 fn events_alone_do_as_long_as_none_is_lost() {
     let settings = settings();
     for seed in 0..3000 {
         let world = MemorySources::default();
-        history(&world, &settings, seed, true, false);
+        history(&world, &settings, seed, true, false, Uploads::new());
         settle(&world, &settings);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             check(&world, &settings, &Uploads::new(), false);
@@ -744,5 +777,20 @@ fn a_title_that_is_too_long_is_left_out_with_a_remark() {
         world.put("SOURCE", "a.md", Head { metadata, ..Head::default() }, b"text");
         sync(&world, &settings, &settings.ingest.sources[0]);
         assert_eq!(remark(&world, "all", "a.md").as_deref(), code);
+    }
+}
+
+#[test]
+fn ids_that_move_over_one_another_end_where_they_belong() {
+    let (world, mut settings) = (MemorySources::default(), one_source());
+    for key in ["a.md", "docs/a.md", "docs/docs/a.md", "z.md"] {
+        world.put("SOURCE", key, Head::default(), key.as_bytes());
+    }
+    for id_prefix in ["", "docs/", "docs/docs/", "", "docs/"] {
+        settings.ingest.sources[0].id_prefix = id_prefix.into();
+        let source = settings.ingest.sources[0].clone();
+        sync(&world, &settings, &source);
+        check(&world, &settings, &Uploads::new(), true);
+        assert_eq!(sync(&world, &settings, &source), 0, "{id_prefix}");
     }
 }
