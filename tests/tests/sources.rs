@@ -463,6 +463,29 @@ fn ids_and_patterns(world: &World) -> Result<()> {
     let all = ids(&reader)?;
     ensure!(all.iter().all(|id| id.starts_with("bucket/prefixed/") && id.len() <= 128), "{all:?}");
     ensure!(all.contains("bucket/prefixed/a.md"), "{all:?}");
+    // Of two that give the same id, the first one has it, until it goes.
+    let key = "prefixed/Grüße an alle.txt";
+    let id = all.iter().find(|id| id.ends_with(".txt")).context("no id")?.clone();
+    let literal = id.strip_prefix("bucket/").context("no prefix")?;
+    owner.put(literal, "The literalword.")?;
+    let refused = |wanted: Option<&str>| -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let source = owner.settled("prefixed")?;
+            let problem = source["problems"].as_array().and_then(|problems| problems.first());
+            let is = problem.filter(|problem| problem["code"] == "id_taken");
+            if is.and_then(|problem| problem["key"].as_str()) == wanted && ids(&reader)? == all {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{source}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    owner.sync("prefixed")?;
+    refused(Some(key.max(literal)))?;
+    owner.delete(literal)?;
+    owner.sync("prefixed")?;
+    refused(None)?;
     // Each goes with its object.
     owner.delete(&long)?;
     owner.event("DeleteObject", &long)?;
@@ -523,6 +546,15 @@ fn who_sees_what(world: &World) -> Result<()> {
     let sync = &source["last_sync"];
     ensure!(sync["state"] == "failed" && sync["code"] == "misconfigured", "{source}");
     ensure!(sync["message"].as_str().is_some_and(|message| message.contains("`NOWHERE`")), "{sync}");
+    // Neither does an event of it come again and again: it is noted.
+    owner.event("PutObject", "unbound/a.md")?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while owner.source("unbound")?["problems"][0]["code"] != "misconfigured" {
+        ensure!(Instant::now() < deadline, "{}", owner.source("unbound")?);
+        thread::sleep(Duration::from_millis(200));
+    }
+    let source = owner.source("unbound")?;
+    ensure!(source["failed"] == 1 && source["pending"] == 0, "{source}");
     Ok(())
 }
 

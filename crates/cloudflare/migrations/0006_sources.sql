@@ -32,9 +32,9 @@ CREATE TABLE source_objects (
   state TEXT NOT NULL DEFAULT 'new',
   -- R2's, of the object that was looked at; NULL to look again.
   version TEXT,
-  -- Hash of what else shaped the document.
+  -- Hashes of what else shaped the document, and of who could read what.
   stamp TEXT NOT NULL DEFAULT '',
-  -- The document's original then.
+  -- The document's original then; empty when another key of the source had the document.
   original TEXT,
   bytes INTEGER NOT NULL DEFAULT 0,
   -- A look was asked for.

@@ -105,9 +105,11 @@ pub fn object_key(tenant: &Tenant, unique: &str) -> Result<String> {
     if unique.is_empty() {
         return Err(Error::invalid("unique", "must not be empty"));
     }
-    Ok(format!("originals/{tenant}/{unique}"))
+    Ok(format!("{ORIGINALS}{tenant}/{unique}"))
 }
 
+/// What all keys of originals begin with.
+pub(crate) const ORIGINALS: &str = "originals/";
 /// What a copy's unique part begins with; no upload's has a point.
 const COPY: &str = "source.";
 

@@ -11,6 +11,7 @@ mod source;
 mod sweep;
 
 pub use process::Outcome;
+pub(crate) use register::OF_THE_BYTES;
 pub use register::{Change, NewUpload, Precondition, Registered};
 pub use reindex::Reindex;
 pub use source::{Readable, Text, file_name};

@@ -21,7 +21,7 @@ pub use generation::{
 pub use jobs::{Job, JobQueue};
 pub use objects::{ObjectEntry, ObjectStore};
 pub use sources::{
-    Copied, Head, Holder, Known, Listed, Noted, ObjectState, Page, Row, SourceBuckets, SourcePorts,
+    ANOTHERS, Copied, Head, Holder, Known, Listed, Noted, ObjectState, Page, Row, SourceBuckets, SourcePorts,
     SourceTable, Sync, SyncState,
 };
 

@@ -14,7 +14,7 @@ pub use sync::STALE_AFTER;
 use crate::document::{DocumentId, Metadata};
 use crate::file_name::id_of;
 use crate::filter::check_metadata;
-use crate::identity::{digest, short};
+use crate::identity::{ORIGINALS, digest, short};
 use crate::settings::{Field, FieldType, Settings, Source, within};
 use crate::{Error, Result};
 use fast_glob::{glob_match, validate};
@@ -29,6 +29,10 @@ const MAX_PATTERNS: usize = 100;
 const MAX_SOURCES: usize = 100;
 /// The longest name of a source, in bytes.
 const MAX_NAME: usize = 200;
+/// Longest title, in bytes.
+const MAX_TITLE: usize = 512;
+/// The binding of the bucket that originals are kept in.
+const OWN_BINDING: &str = "BUCKET";
 
 impl Source {
     /// What it is called: its name, or else its binding and prefix, `SOURCE/docs/`.
@@ -36,12 +40,15 @@ impl Source {
         self.name.clone().unwrap_or_else(|| format!("{}/{}", self.binding, self.prefix))
     }
 
-    /// Whether an object of this key is meant. Keys that end in `/` are what tools leave for folders.
+    /// Whether an object of this key is meant. Keys that end in `/` are what tools leave for folders. Keys of originals never
+    /// are: under whatever binding, the bucket may be the one that they are kept in, and all tenants' originals, the copies
+    /// made for this source among them, would become documents of this one.
     pub fn takes(&self, key: &str) -> bool {
         let matches = |patterns: &[String]| {
             patterns.iter().any(|pattern| glob_match(without_slash(pattern), without_slash(key)))
         };
         key.starts_with(&self.prefix)
+            && !key.starts_with(ORIGINALS)
             && !key.ends_with('/')
             && !matches(&self.exclude)
             && (self.include.is_empty() || matches(&self.include))
@@ -55,13 +62,15 @@ impl Source {
         id_of(&format!("{}{key}", self.id_prefix))
     }
 
-    /// Hash of all that shapes a document beside its object, and of who can read what: when it changes, objects are looked at
-    /// again.
+    /// Hash of all that shapes a document beside its object, `.`, and one of who can read what. When the first changes, all
+    /// objects are looked at again; when the second does, those that could not be read.
     pub fn stamp(&self, settings: &Settings) -> String {
         let ingest = &settings.ingest;
-        let shaping = (&self.metadata, &settings.fields, &ingest.image, &ingest.audio, &ingest.to_markdown);
-        let shaping = serde_json::to_string(&shaping).unwrap_or_default();
-        short(&digest(&[RULES.as_bytes(), shaping.as_bytes()]), 6)
+        let shaping = serde_json::to_string(&(&self.metadata, &settings.fields)).unwrap_or_default();
+        let reading = (&ingest.image, &ingest.audio, &ingest.to_markdown);
+        let reading = serde_json::to_string(&reading).unwrap_or_default();
+        let hash = |parts: &[&[u8]]| short(&digest(parts), 6);
+        format!("{}.{}", hash(&[shaping.as_bytes()]), hash(&[RULES.as_bytes(), reading.as_bytes()]))
     }
 
     fn validate(&self, at: &str, fields: &[Field]) -> Result<()> {
@@ -70,6 +79,21 @@ impl Source {
             let message =
                 format!("is `{}`, which can't be the name of an R2 binding (`SOURCE`)", self.binding);
             return Err(Error::invalid(format!("{at}.binding"), message));
+        }
+        if self.binding == OWN_BINDING {
+            let message = format!(
+                "is `{OWN_BINDING}`, the bucket that originals of all tenants are kept in; objects are taken from another one"
+            );
+            return Err(Error::invalid(format!("{at}.binding"), message));
+        }
+        if self.prefix.starts_with('/') {
+            let message = format!("`{}` begins with a slash, which keys do not; leave it out", self.prefix);
+            return Err(Error::invalid(format!("{at}.prefix"), message));
+        }
+        if self.prefix.starts_with(ORIGINALS) {
+            let message =
+                format!("keys that begin with `{ORIGINALS}` are never taken: originals have such keys");
+            return Err(Error::invalid(format!("{at}.prefix"), message));
         }
         let name = self.name();
         if name.is_empty() || name.len() > MAX_NAME {
@@ -141,9 +165,9 @@ fn without_slash(text: &str) -> &str {
 }
 
 /// What an object's own metadata says of declared fields, texts read as the fields' types; what a source declares for all its
-/// objects has the last word. Also, what could not be read.
+/// objects has the last word, and together they are no more than an upload may have. Also, what was left out.
 fn metadata_of(source: &Source, own: &BTreeMap<String, String>, fields: &[Field]) -> (Metadata, Vec<String>) {
-    let (mut metadata, mut wrong) = (Metadata::new(), Vec::new());
+    let (mut metadata, mut wrong) = (source.metadata.clone(), Vec::new());
     for field in fields {
         let Some(text) = own.get(&field.name) else { continue };
         let value = match field.r#type {
@@ -154,11 +178,17 @@ fn metadata_of(source: &Source, own: &BTreeMap<String, String>, fields: &[Field]
             FieldType::Boolean => text.trim().parse::<bool>().ok().map(Value::from),
         };
         match value {
-            Some(value) => drop(metadata.insert(field.name.clone(), value)),
+            Some(_) if source.metadata.contains_key(&field.name) => {}
+            Some(value) => {
+                metadata.insert(field.name.clone(), value);
+                if check_metadata(&metadata, fields).is_err() {
+                    metadata.remove(&field.name);
+                    wrong.push(format!("`{}` is too long", field.name));
+                }
+            }
             None => wrong.push(format!("`{}` is `{}`, no {}", field.name, shortened(text), kind(field))),
         }
     }
-    metadata.extend(source.metadata.clone());
     (metadata, wrong)
 }
 
@@ -201,6 +231,10 @@ mod tests {
     fn patterns_choose_objects() {
         let all = source(&json!({"prefix": "docs/"}));
         assert!(all.takes("docs/a.md") && all.takes("docs/x/y.pdf"));
+        assert!(
+            source(&json!({})).takes("my/originals/a.md")
+                && !source(&json!({})).takes("originals/me/source.1")
+        );
         assert!(!all.takes("doc/a.md") && !all.takes("a.md") && !all.takes("docs/folder/"));
         let some = source(
             &json!({"include": ["docs/**/*.{md,pdf}", "README"], "exclude": ["**/draft*", "docs/old/**"]}),
@@ -270,6 +304,14 @@ mod tests {
         assert_eq!(Value::Object(metadata), json!({"lang": "de"}));
         assert_eq!(wrong, ["`year` is `MCM`, no number", "`public` is `yes`, no `true` or `false`"]);
         assert!(own(&[("year", "inf")]).1.len() == 1);
+        // No more than an upload may have, and of no field a part.
+        let fields =
+            ["one", "two", "three"].map(|name| Field { name: name.into(), r#type: FieldType::String });
+        let own = [("one", 3000), ("two", 6000), ("three", 3000)]
+            .map(|(name, length)| (name.to_owned(), "x".repeat(length)));
+        let (metadata, wrong) = metadata_of(&source(&json!({})), &own.into(), &fields);
+        assert_eq!(metadata.keys().collect::<Vec<_>>(), ["one", "three"]);
+        assert_eq!(wrong, ["`two` is too long"]);
     }
 
     #[test]
@@ -281,6 +323,12 @@ mod tests {
         for (sources, message) in [
             (json!([{"binding": ""}]), "ingest.sources[0].binding: is ``"),
             (json!([{"binding": "MY-BUCKET"}]), "can't be the name of an R2 binding"),
+            (
+                json!([{"binding": "BUCKET"}]),
+                "ingest.sources[0].binding: is `BUCKET`, the bucket that originals",
+            ),
+            (json!([{"prefix": "/docs/"}]), "ingest.sources[0].prefix: `/docs/` begins with a slash"),
+            (json!([{"prefix": "originals/me/"}]), "never taken"),
             (json!([{"include": ["docs/{a"]}]), "ingest.sources[0].include: `docs/{a`: "),
             (json!([{"exclude": ["!x"]}]), "put it into the other list"),
             (json!([{"exclude": [""]}]), "it is empty"),
@@ -317,6 +365,8 @@ mod tests {
         assert_ne!(plain.stamp(&Settings::default()), stamp);
         let mut reading = settings.clone();
         reading.ingest.to_markdown = vec!["application/pdf".into()];
+        let shape = |stamp: &str| stamp.split_once('.').unwrap().0.to_owned();
         assert_ne!(plain.stamp(&reading), stamp);
+        assert_eq!(shape(&plain.stamp(&reading)), shape(&stamp));
     }
 }

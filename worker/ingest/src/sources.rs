@@ -18,6 +18,8 @@ use worker::Response;
 
 /// Problems shown of a source.
 const PROBLEMS: usize = 20;
+/// Sources shown that are not in the settings any more: each costs five statements, as a configured one does.
+const GONE: usize = 20;
 /// Statements that a look costs at most: twice as many as when nothing comes in between.
 const LOOK: u32 = 40;
 
@@ -39,7 +41,7 @@ fn media_type(readers: &Readers, declared: Option<&str>, key: &str) -> Result<St
         .map_err(|error| Failure { code: error.code, message: error.message })
 }
 
-/// `GET /v1/admin/sources`: those of the settings, and those that were in them once.
+/// `GET /v1/admin/sources`: those of the settings, and the last of those that were in them once.
 pub(crate) async fn list(invocation: &Invocation, access: &Access) -> Result<Response, ApiError> {
     let settings = &invocation.rag.settings().ingest;
     let table = invocation.rag.platform().table();
@@ -49,12 +51,18 @@ pub(crate) async fn list(invocation: &Invocation, access: &Access) -> Result<Res
         entry["configured"] = true.into();
         shown.push(describe(invocation, &source.name(), &source.tenant, entry).await?);
     }
-    for (name, tenant) in table.names().await? {
-        let configured = settings.sources.iter().any(|source| source.name() == name);
-        if !configured && may_see(access, &tenant) {
-            let entry = json!({"tenant": tenant, "configured": false});
-            shown.push(describe(invocation, &name, &tenant, entry).await?);
+    let configured: Vec<String> = settings.sources.iter().map(Source::name).collect();
+    let tenant = (!access.operator).then_some(&access.tenant);
+    for (name, tenant) in table.others(&configured, tenant, GONE).await? {
+        let entry = json!({"tenant": tenant, "configured": false});
+        let mut entry = describe(invocation, &name, &tenant, entry).await?;
+        // Its jobs have nothing to do any more: it stays where it was.
+        if let Some(state) = entry.pointer_mut("/last_sync/state")
+            && matches!(state.as_str(), Some("listing" | "sweeping"))
+        {
+            *state = "removed".into();
         }
+        shown.push(entry);
     }
     json(200, &json!({"sources": shown, "sync_minutes": settings.sync_minutes}))
 }

@@ -89,6 +89,9 @@ struct KnownRow {
     edition: Option<u64>,
     current: Option<u64>,
     object_key: Option<String>,
+    failure: Option<String>,
+    rival: Option<String>,
+    shared: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -139,9 +142,14 @@ impl KnownRow {
             }),
             _ => None,
         };
-        let holder =
-            self.current.zip(self.object_key).map(|(current, original)| Holder { current, original });
-        Ok(Known { key: self.key, row, holder })
+        let failure = self.failure;
+        let holder = self.current.zip(self.object_key).map(|(current, original)| Holder {
+            current,
+            original,
+            failure,
+        });
+        let shared = self.shared.unwrap_or_default() != 0;
+        Ok(Known { key: self.key, row, holder, rival: self.rival, shared })
     }
 }
 
@@ -202,12 +210,24 @@ impl D1Sources {
         Ok((counts, rows(&replies[3])?))
     }
 
-    /// All sources that were ever synced, and whose they were.
+    /// Sources that were synced once and are not of these, `tenant`'s or all, those synced last first, at most `limit`; and
+    /// whose they were.
     ///
     /// # Errors
     /// Storage errors.
-    pub async fn names(&self) -> Result<Vec<(String, Tenant)>> {
-        let statement = Statement::new("SELECT source, tenant FROM sources ORDER BY source");
+    pub async fn others(
+        &self,
+        configured: &[String],
+        tenant: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<(String, Tenant)>> {
+        let statement = Statement::new(
+            "SELECT source, tenant FROM sources WHERE source NOT IN (SELECT value FROM json_each(?1)) \
+             AND tenant = coalesce(?2, tenant) ORDER BY moved_at DESC, source LIMIT ?3",
+        )
+        .list(configured)
+        .bind(optional(tenant.map(Tenant::as_str)))
+        .number(limit as u64);
         let found: Vec<Name> = self.database.all(statement).await?;
         Ok(found.into_iter().map(|name| (name.source, name.tenant)).collect())
     }
@@ -236,10 +256,14 @@ impl SourceTable for D1Sources {
         let statement = Statement::new(
             "SELECT w.value->>0 AS key, s.tenant, s.document, s.state, s.version, s.stamp, s.original, \
              s.pending OR s.missing IS NOT NULL AS pending, s.edition, \
-             iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key \
+             iif(g.status = 'failed', coalesce(d.served, d.newest), d.newest) AS current, g.object_key, \
+             iif(g.status = 'failed', coalesce(g.error_code, 'failed'), NULL) AS failure, r.key AS rival, \
+             r.state = 'taken' AND r.original = g.object_key AS shared \
              FROM json_each(?3) w LEFT JOIN source_objects s ON s.source = ?1 AND s.key = w.value->>0 \
              LEFT JOIN documents d ON d.tenant = ?2 AND d.id = w.value->>1 AND d.deleted_at IS NULL \
-             LEFT JOIN generations g ON g.tenant = d.tenant AND g.document = d.id AND g.generation = d.newest",
+             LEFT JOIN generations g ON g.tenant = d.tenant AND g.document = d.id AND g.generation = d.newest \
+             LEFT JOIN source_objects r ON r.source = ?1 AND r.key = (SELECT min(o.key) FROM source_objects o \
+             WHERE o.source = ?1 AND o.tenant = ?2 AND o.document = w.value->>1 AND o.key <> w.value->>0)",
         )
         .bind(source)
         .bind(tenant.as_str())
@@ -377,13 +401,15 @@ impl SourceTable for D1Sources {
     }
 
     async fn taken(&self, source: &str) -> Result<u64> {
-        let sql = "SELECT count(*) AS value FROM source_objects WHERE source = ?1 AND state = 'taken'";
+        let sql = "SELECT count(*) AS value FROM source_objects WHERE source = ?1 AND state IN ('taken', 'failed') \
+                   AND (state = 'taken' OR original <> '')";
         self.number(Statement::new(sql).bind(source)).await
     }
 
     async fn sweep(&self, source: &str, run: u64, now: Millis) -> Result<()> {
         let statement = Statement::new(
-            "UPDATE sources SET state = 'sweeping', moved_at = ?3 WHERE source = ?1 AND run = ?2 AND state = 'listing'",
+            "UPDATE sources SET state = 'sweeping', moved_at = ?3 WHERE source = ?1 AND run = ?2 \
+             AND state IN ('listing', 'sweeping')",
         );
         self.database.run(statement.bind(source).number(run).number(now)).await
     }

@@ -6,7 +6,7 @@ use crate::ports::{DocumentStore, JobQueue, ObjectStore, Ports};
 use crate::{Error, Result, Retry, Tenant};
 
 /// Failures that the same bytes will have again.
-const OF_THE_BYTES: [&str; 11] = [
+pub(crate) const OF_THE_BYTES: [&str; 11] = [
     "not_utf8",
     "no_text",
     "unsupported_type",
@@ -276,6 +276,13 @@ impl<P: Ports> Ingest<'_, P> {
             }
         }
         Err(contended(condition, documents.get(tenant, id).await?.as_ref()))
+    }
+
+    /// What an upload of so many bytes would be refused for, before its bytes are anywhere.
+    pub(crate) async fn check_entry(&self, tenant: &Tenant, bytes: u64) -> Result<()> {
+        let state = self.ports.documents().adopt(tenant, &self.settings.embedding).await?;
+        self.embedding(&state)?;
+        self.check_room(bytes).await
     }
 
     /// # Errors

@@ -111,7 +111,7 @@ pub struct Row {
     pub version: Option<String>,
     /// [`Source::stamp`] of then.
     pub stamp: String,
-    /// [`Holder::original`] of then; `None` when there was no document.
+    /// [`Holder::original`] of then; `None` when there was no document, [`ANOTHERS`] when it was another key's.
     pub original: Option<String>,
     /// Whether a look was asked for, or the object was missing in a listing, and no look has come to its end since.
     pub pending: bool,
@@ -126,6 +126,8 @@ pub struct Holder {
     pub current: Generation,
     /// The original of its newest generation. Changes of metadata and re-indexing go on from the same one.
     pub original: String,
+    /// The code of what its newest generation failed for.
+    pub failure: Option<String>,
 }
 
 impl Holder {
@@ -144,7 +146,21 @@ pub struct Known {
     pub row: Option<Row>,
     /// The document of this tenant that has its id.
     pub holder: Option<Holder>,
+    /// The first of the source's other keys whose rows have the same document.
+    pub rival: Option<String>,
+    /// Whether its row says that this document was made of its object.
+    pub shared: bool,
 }
+
+impl Known {
+    /// Whether another key has the id: of keys that give the same, the first one does, whichever came first.
+    pub fn yields(&self) -> bool {
+        self.rival.as_deref().is_some_and(|rival| rival < self.key.as_str())
+    }
+}
+
+/// In place of an original: the document is another key's. No document has it, so the key is looked at when the other one goes.
+pub const ANOTHERS: &str = "";
 
 /// What a look at an object came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,7 +175,7 @@ pub struct Noted {
     pub stamp: String,
     /// Its size.
     pub bytes: u64,
-    /// [`Holder::original`]; `None` when there is no document.
+    /// As [`Row::original`].
     pub original: Option<String>,
     /// A stable code and a sentence, when there is something to be said.
     pub remark: Option<(String, String)>,
@@ -267,9 +283,9 @@ pub trait SourceTable {
     /// Notes a page of a run: its counts, unless it was noted before, and that rows between `after` and `until` whose keys are
     /// not `present` are missing. Nothing when the run is over.
     async fn turn(&self, source: &str, run: u64, page: &Page, now: Millis) -> Result<()>;
-    /// How many documents of a source there are.
+    /// How many documents of a source there are, those included whose objects could not be taken anew.
     async fn taken(&self, source: &str) -> Result<u64>;
-    /// Lists no more: looks at what is missing.
+    /// Lists no more: looks at what is missing. Said again, that it gets on.
     async fn sweep(&self, source: &str, run: u64, now: Millis) -> Result<()>;
     /// Keys that were missing in this run, by key, those after `after`, at most `limit`.
     async fn missing(&self, source: &str, run: u64, after: Option<&str>, limit: usize)

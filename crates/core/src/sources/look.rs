@@ -1,19 +1,18 @@
 //! A look at one object: its document is made to be what it is now.
 
-use super::{Action, decide, metadata_of};
+use super::{Action, MAX_TITLE, decide, metadata_of};
 use crate::document::{DocumentId, Failure, Metadata, Millis};
 use crate::ingest::{Ingest, NewUpload, Precondition, Registered};
 use crate::media::Readers;
 use crate::ports::{
-    Clock, DocumentStore, Head, Holder, Noted, ObjectState, Row, SourceBuckets, SourcePorts, SourceTable,
+    ANOTHERS, Clock, DocumentStore, Head, Known, Noted, ObjectState, Row, SourceBuckets, SourcePorts,
+    SourceTable,
 };
 use crate::settings::{Settings, Source};
 use crate::{Error, Result, Retry, Tenant};
 
 /// How often a look is begun anew when something came in between.
 const TRIES: usize = 5;
-/// Longest title, in bytes.
-const MAX_TITLE: usize = 512;
 
 /// The media type to read an object as, by its declared `Content-Type` and its key; or why it can't be read.
 pub type MediaType = fn(&Readers, Option<&str>, &str) -> std::result::Result<String, Failure>;
@@ -74,66 +73,99 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
             self.leave(&name, key, row).await?;
             return Ok(false);
         }
-        let head =
-            if source.takes(key) { self.ports.buckets().head(&source.binding, key).await? } else { None };
-        let (row, holder) = (known.row.as_ref(), known.holder.as_ref());
+        let head = if source.takes(key) {
+            match self.ports.buckets().head(&source.binding, key).await {
+                Err(Error::Invalid { message, .. }) => {
+                    self.note_misconfigured(source, key, id, &known, message).await?;
+                    return Ok(true);
+                }
+                head => head?,
+            }
+        } else {
+            None
+        };
         let stamp = source.stamp(self.settings);
         let version = head.as_ref().map(|head| head.version.as_str());
-        match (decide(version, row, holder, &stamp), head) {
+        match (decide(version, &known, &stamp), head) {
             (Action::Keep, _) => {
-                if row.is_some_and(|row| row.pending) {
+                if known.row.as_ref().is_some_and(|row| row.pending) {
                     table.settle(&name, key).await?;
                 }
+                Ok(true)
             }
-            (Action::Remove, _) => {
-                if !self.remove(&source.tenant, &id, holder).await? {
-                    return Ok(false);
-                }
-                if let Some(row) = row {
-                    table.forget(&name, key, row.edition).await?;
-                }
+            (Action::Remove | Action::Forget, _) | (_, None) => {
+                self.part(&name, &source.tenant, &id, &known).await
             }
-            (Action::Take, Some(head)) => return self.take(source, key, row, holder, &head, stamp).await,
+            (Action::Take, Some(head)) => self.take(source, id, &known, &head, stamp).await,
             (Action::Refuse, Some(head)) => {
-                let message = format!(
-                    "the document `{id}` was uploaded; delete it, or give the source an `id_prefix`, to have the object"
+                let rival = known.rival.as_ref().filter(|_| known.yields());
+                let message = rival.map_or_else(
+                    || {
+                        format!(
+                            "the document `{id}` was uploaded; delete it, or give the source an `id_prefix`, to have the \
+                             object"
+                        )
+                    },
+                    |rival| format!("the object `{rival}` gives the same document, `{id}`; rename one of the two"),
                 );
-                let remark = Some(("id_taken".to_owned(), message));
-                let original = holder.map(|holder| holder.original.clone());
+                let original = known.holder.as_ref().map(|holder| holder.original.clone());
                 let noted = Noted {
                     document: id,
                     state: ObjectState::Skipped,
                     version: Some(head.version),
                     stamp,
                     bytes: head.bytes,
-                    original,
-                    remark,
+                    original: rival.map(|_| ANOTHERS.to_owned()).or(original),
+                    remark: Some(("id_taken".to_owned(), message)),
                 };
-                table.note(&name, &source.tenant, key, &noted, self.now()).await?;
-            }
-            (Action::Forget | Action::Take | Action::Refuse, _) => {
-                if let Some(row) = row {
-                    table.forget(&name, key, row.edition).await?;
-                }
+                self.note(source, &known, &noted).await?;
+                Ok(true)
             }
         }
-        Ok(true)
+    }
+
+    /// Writes an object's row. The key that gives the same document, if it is to leave it to this one, is told.
+    async fn note(&self, source: &Source, known: &Known, noted: &Noted) -> Result<()> {
+        let name = source.name();
+        self.ports.table().note(&name, &source.tenant, &known.key, noted, self.now()).await?;
+        if known.yields() { Ok(()) } else { self.send_looks(&name, known.rival.iter().cloned()).await }
+    }
+
+    /// There is no such bucket, and there will be none when the message comes again.
+    async fn note_misconfigured(
+        &self,
+        source: &Source,
+        key: &str,
+        document: DocumentId,
+        known: &Known,
+        message: String,
+    ) -> Result<()> {
+        let row = known.row.as_ref();
+        let noted = Noted {
+            document,
+            state: ObjectState::Failed,
+            version: None,
+            stamp: String::new(),
+            bytes: 0,
+            original: row.and_then(|row| row.original.clone()),
+            remark: Some(("misconfigured".to_owned(), message)),
+        };
+        self.ports.table().note(&source.name(), &source.tenant, key, &noted, self.now()).await
     }
 
     /// Copies an object and registers the copy like an upload.
     async fn take(
         &self,
         source: &Source,
-        key: &str,
-        row: Option<&Row>,
-        holder: Option<&Holder>,
+        id: DocumentId,
+        known: &Known,
         head: &Head,
         stamp: String,
     ) -> Result<bool> {
-        let (table, name, tenant) = (self.ports.table(), source.name(), &source.tenant);
-        let id = source.document_id(key)?;
-        if row.is_none() {
-            table.pend(&name, tenant, &[(key.to_owned(), id.clone())], self.now()).await?;
+        let (key, tenant, holder) = (known.key.as_str(), &source.tenant, known.holder.as_ref());
+        if known.row.is_none() {
+            let place = [(key.to_owned(), id.clone())];
+            self.ports.table().pend(&source.name(), tenant, &place, self.now()).await?;
         }
         let noted = |state, version, original, remark| Noted {
             document: id.clone(),
@@ -150,11 +182,22 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
             Ok(plan) => plan,
             Err(failure) => {
                 let remark = Some((failure.code, failure.message));
-                let noted = noted(ObjectState::Skipped, current, before, remark);
-                table.note(&name, tenant, key, &noted, self.now()).await?;
+                self.note(source, known, &noted(ObjectState::Skipped, current, before, remark)).await?;
                 return Ok(true);
             }
         };
+        let refused = |error: &Error| {
+            noted(ObjectState::Failed, None, before.clone(), Some((code(error).into(), error.to_string())))
+        };
+        let pipeline = Ingest::new(self.ports, self.settings);
+        // Each sync tries again: not with a copy each time.
+        if let Err(error) = pipeline.check_entry(tenant, head.bytes).await {
+            if error.retry() != Retry::Never {
+                return Err(error);
+            }
+            self.note(source, known, &refused(&error)).await?;
+            return Ok(true);
+        }
         let buckets = self.ports.buckets();
         let copied = buckets.copy(&source.binding, key, head, tenant, &plan.media_type).await?;
         let Some(copied) = copied else { return Ok(false) };
@@ -168,7 +211,6 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
         };
         let condition =
             holder.map_or(Precondition::Absent, |holder| Precondition::Current(vec![holder.current]));
-        let pipeline = Ingest::new(self.ports, self.settings);
         let noted = match pipeline.register(tenant, &id, &upload, &condition).await {
             Ok(Registered::Unchanged(document) | Registered::Queued(document)) => {
                 // Not always this copy: what is like the document there is was not needed.
@@ -177,12 +219,10 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
                 noted(ObjectState::Taken, current, Some(made.object_key), plan.remark)
             }
             Err(Error::Precondition { .. }) => return Ok(false),
-            Err(error) if error.retry() == Retry::Never => {
-                noted(ObjectState::Failed, None, before, Some((code(&error).into(), error.to_string())))
-            }
+            Err(error) if error.retry() == Retry::Never => refused(&error),
             Err(error) => return Err(error),
         };
-        table.note(&name, tenant, key, &noted, self.now()).await?;
+        self.note(source, known, &noted).await?;
         Ok(true)
     }
 
@@ -203,8 +243,15 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
         }
         let media_type =
             (self.media_type)(&self.settings.ingest.readers(), head.content_type.as_deref(), key)?;
-        let (metadata, wrong) = metadata_of(source, &head.metadata, &self.settings.fields);
-        let title = head.metadata.get("title").filter(|title| !title.is_empty() && title.len() <= MAX_TITLE);
+        let (metadata, mut wrong) = metadata_of(source, &head.metadata, &self.settings.fields);
+        let title = head.metadata.get("title").filter(|title| !title.is_empty());
+        let title = title.filter(|title| {
+            let fits = title.len() <= MAX_TITLE;
+            if !fits {
+                wrong.push(format!("`title` is longer than {MAX_TITLE} bytes"));
+            }
+            fits
+        });
         let remark = (!wrong.is_empty()).then(|| {
             let message = format!("left out of its metadata: {}", wrong.join("; "));
             ("metadata_ignored".to_owned(), message)
@@ -212,25 +259,47 @@ impl<'a, P: SourcePorts> Sources<'a, P> {
         Ok(Plan { media_type, title: title.cloned(), metadata, remark })
     }
 
-    /// Deletes a source's document. `false` when it changed meanwhile.
-    async fn remove(&self, tenant: &Tenant, id: &DocumentId, holder: Option<&Holder>) -> Result<bool> {
-        let Some(holder) = holder.filter(|holder| holder.is_from_source()) else { return Ok(true) };
-        let condition = Precondition::Current(vec![holder.current]);
-        match Ingest::new(self.ports, self.settings).delete(tenant, id, &condition).await {
-            Err(Error::Precondition { .. }) => Ok(false),
-            deleted => deleted.map(|_| true),
-        }
-    }
-
     /// Takes leave of the document that an object was before its source got another tenant or `id_prefix`.
     async fn leave(&self, name: &str, key: &str, row: &Row) -> Result<()> {
         let place = [(key.to_owned(), row.document.clone())];
         let known = self.ports.table().known(name, &row.tenant, &place).await?;
-        let holder = known.first().and_then(|known| known.holder.as_ref());
-        if self.remove(&row.tenant, &row.document, holder).await? {
-            self.ports.table().forget(name, key, row.edition).await?;
+        let Some(known) = known.into_iter().next() else { return Ok(()) };
+        // The row that is there by now may be of its new place.
+        let known = Known { row: Some(row.clone()), ..known };
+        self.part(name, &row.tenant, &row.document, &known).await.map(drop)
+    }
+
+    /// There is no such object any more, or it is not meant: deletes the document that was made of it, and then forgets it.
+    /// `false` when the document changed meanwhile.
+    async fn part(&self, name: &str, tenant: &Tenant, id: &DocumentId, known: &Known) -> Result<bool> {
+        let (table, key) = (self.ports.table(), &known.key);
+        if let Some(holder) = known.holder.as_ref().filter(|holder| holder.is_from_source() && !known.shared)
+        {
+            let heir = self.settings.ingest.sources.iter().find(|other| {
+                other.name() != name
+                    && other.tenant == *tenant
+                    && other.takes(key)
+                    && other.document_id(key).is_ok_and(|given| given == *id)
+            });
+            if let Some(heir) = heir {
+                // Its row first: what has a document has a row. Whether the object is there, its look sees.
+                let heir = heir.name();
+                table.pend(&heir, tenant, &[(key.clone(), id.clone())], self.now()).await?;
+                self.send_looks(&heir, std::iter::once(key.clone())).await?;
+            } else {
+                let condition = Precondition::Current(vec![holder.current]);
+                match Ingest::new(self.ports, self.settings).delete(tenant, id, &condition).await {
+                    Err(Error::Precondition { .. }) => return Ok(false),
+                    deleted => drop(deleted?),
+                }
+            }
         }
-        Ok(())
+        // Another key may have the id now.
+        self.send_looks(name, known.rival.iter().cloned()).await?;
+        if let Some(row) = &known.row {
+            table.forget(name, key, row.edition).await?;
+        }
+        Ok(true)
     }
 
     pub(super) fn now(&self) -> Millis {

@@ -16,6 +16,9 @@ use std::collections::HashMap;
 pub const STALE_AFTER: Millis = SETTLED_AFTER;
 /// Objects of a page: a listing has 1,000, but 1,000 of the longest keys are more than one value of D1 takes.
 const PAGE: usize = 500;
+/// Looks that a job asks for before it leaves the rest to another one, which stands behind them: so a sync keeps moving, and
+/// there are never many times more looks in the queue than are done before it counts as lost.
+const LOOKS: usize = 5000;
 /// Bytes of keys and ids of a page, as JSON.
 const PAGE_BYTES: usize = 600_000;
 
@@ -60,7 +63,7 @@ impl<P: SourcePorts> Sources<'_, P> {
         Ok(started)
     }
 
-    /// A job's share of a sync: pages until `go_on` says no, then the next job.
+    /// A job's share of a sync: pages until `go_on` says no, or many looks were asked for; then the next job.
     ///
     /// # Errors
     /// Errors of bucket, table and queue; repeating the job goes on.
@@ -75,13 +78,14 @@ impl<P: SourcePorts> Sources<'_, P> {
         let name = source.name();
         let mut after = after.map(ToOwned::to_owned);
         let mut sweep = sweep;
+        let mut looks = 0;
         loop {
             let wanted = if sweep { SyncState::Sweeping } else { SyncState::Listing };
             let sync = self.ports.table().sync(&name).await?;
             if sync.is_none_or(|sync| sync.run != run || sync.state != wanted) {
                 return Ok(());
             }
-            let next = if sweep {
+            let (next, asked) = if sweep {
                 self.sweep_page(&name, run, after.as_deref()).await?
             } else {
                 match self.list_page(source, run, after.as_deref()).await {
@@ -102,14 +106,20 @@ impl<P: SourcePorts> Sources<'_, P> {
                     (after, sweep) = (None, true);
                 }
             }
-            if !go_on() {
+            looks += asked;
+            if looks >= LOOKS || !go_on() {
                 return self.send(source, run, after, sweep).await;
             }
         }
     }
 
-    /// Goes through a page; its last key, if it is not the last page.
-    async fn list_page(&self, source: &Source, run: u64, after: Option<&str>) -> Result<Option<String>> {
+    /// Goes through a page; its last key, if it is not the last page, and how many looks it asked for.
+    async fn list_page(
+        &self,
+        source: &Source,
+        run: u64,
+        after: Option<&str>,
+    ) -> Result<(Option<String>, usize)> {
         let (table, name) = (self.ports.table(), source.name());
         let (mut objects, mut more) =
             self.ports.buckets().list(&source.binding, &source.prefix, after, PAGE).await?;
@@ -152,7 +162,7 @@ impl<P: SourcePorts> Sources<'_, P> {
             present: keys.into_iter().map(|(key, _)| key).collect(),
         };
         table.turn(&name, run, &page, self.now()).await?;
-        Ok(until)
+        Ok((until, changed.len()))
     }
 
     /// The listing is complete. Whether what it did not have may be looked at: a bucket that suddenly lists nothing is more
@@ -177,11 +187,14 @@ impl<P: SourcePorts> Sources<'_, P> {
         Ok(true)
     }
 
-    async fn sweep_page(&self, name: &str, run: u64, after: Option<&str>) -> Result<Option<String>> {
-        let keys = self.ports.table().missing(name, run, after, PAGE).await?;
+    async fn sweep_page(&self, name: &str, run: u64, after: Option<&str>) -> Result<(Option<String>, usize)> {
+        let table = self.ports.table();
+        let keys = table.missing(name, run, after, PAGE).await?;
         let last = keys.last().filter(|_| keys.len() == PAGE).cloned();
+        let asked = keys.len();
         self.send_looks(name, keys.into_iter()).await?;
-        Ok(last)
+        table.sweep(name, run, self.now()).await?;
+        Ok((last, asked))
     }
 
     async fn end(
@@ -203,7 +216,7 @@ impl<P: SourcePorts> Sources<'_, P> {
         self.ports.jobs().send(&[job], 0).await
     }
 
-    async fn send_looks(&self, name: &str, keys: impl Iterator<Item = String>) -> Result<()> {
+    pub(super) async fn send_looks(&self, name: &str, keys: impl Iterator<Item = String>) -> Result<()> {
         let jobs: Vec<Job> = keys.map(|key| Job::Look { source: name.to_owned(), key }).collect();
         if jobs.is_empty() { Ok(()) } else { self.ports.jobs().send(&jobs, 0).await }
     }

@@ -56,6 +56,10 @@ pub struct MemorySources {
     pub failing: Cell<Option<u32>>,
     /// Rows written.
     pub written: Cell<usize>,
+    /// Objects copied.
+    pub copied: Cell<usize>,
+    /// A binding that is missing.
+    pub unbound: RefCell<Option<String>>,
     courses: RefCell<BTreeMap<String, Course>>,
     numbers: Cell<u64>,
 }
@@ -66,6 +70,13 @@ impl MemorySources {
         let head = Head { version: self.number().to_string(), bytes: bytes.len() as u64, ..head };
         let object = BucketObject { head, bytes: bytes.to_vec() };
         self.objects.borrow_mut().insert((binding.to_owned(), key.to_owned()), object);
+    }
+
+    fn check_binding(&self, binding: &str) -> Result<()> {
+        if self.unbound.borrow().as_deref() == Some(binding) {
+            return Err(Error::invalid("ingest.sources.binding", format!("there is no `{binding}`")));
+        }
+        Ok(())
     }
 
     fn number(&self) -> u64 {
@@ -100,7 +111,18 @@ impl MemorySources {
     async fn holder(&self, tenant: &Tenant, id: &DocumentId) -> Result<Option<Holder>> {
         let Some(found) = self.ports.documents.get(tenant, id).await? else { return Ok(None) };
         let upload = self.ports.documents.upload(tenant, id, found.newest).await?;
-        Ok(upload.map(|upload| Holder { current: found.current(), original: upload.object_key }))
+        let error = found.pending.as_ref().map_or(&found.error, |pending| &pending.error);
+        let failure = error.as_ref().map(|failure| failure.code.clone());
+        Ok(upload.map(|upload| Holder { current: found.current(), original: upload.object_key, failure }))
+    }
+
+    /// The first of the other keys of a source whose rows have this document.
+    fn rival(&self, source: &str, tenant: &Tenant, key: &str, id: &DocumentId) -> Option<(String, Row)> {
+        let rows = self.rows.borrow();
+        let mut others = rows.iter().filter(|((owner, other), stored)| {
+            owner == source && other != key && stored.row.tenant == *tenant && stored.row.document == *id
+        });
+        others.next().map(|((_, other), stored)| (other.clone(), stored.row.clone()))
     }
 
     fn stored(&self, source: &str, key: &str) -> Option<StoredObject> {
@@ -133,6 +155,7 @@ impl SourceBuckets for MemorySources {
         limit: usize,
     ) -> Result<(Vec<Listed>, bool)> {
         self.turn_to_others().await?;
+        self.check_binding(binding)?;
         let objects = self.objects.borrow();
         let mut found: Vec<Listed> = objects
             .iter()
@@ -149,6 +172,7 @@ impl SourceBuckets for MemorySources {
 
     async fn head(&self, binding: &str, key: &str) -> Result<Option<Head>> {
         self.turn_to_others().await?;
+        self.check_binding(binding)?;
         let objects = self.objects.borrow();
         Ok(objects.get(&(binding.to_owned(), key.to_owned())).map(|object| object.head.clone()))
     }
@@ -164,6 +188,7 @@ impl SourceBuckets for MemorySources {
         self.turn_to_others().await?;
         let found = self.objects.borrow().get(&(binding.to_owned(), key.to_owned())).cloned();
         let Some(found) = found.filter(|found| found.head.version == head.version) else { return Ok(None) };
+        self.copied.set(self.copied.get() + 1);
         let object_key = copy_key(tenant, &self.number().to_string())?;
         self.ports.objects.put(tenant, &object_key, &found.bytes, media_type).await?;
         let (bytes, content_hash) = (found.bytes.len() as u64, content_hash(&found.bytes));
@@ -185,7 +210,13 @@ impl SourceTable for MemorySources {
             let row = self
                 .stored(source, key)
                 .map(|stored| Row { pending: stored.row.pending || stored.missing.is_some(), ..stored.row });
-            all.push(Known { key: key.clone(), row, holder: self.holder(tenant, id).await? });
+            let holder = self.holder(tenant, id).await?;
+            let rival = self.rival(source, tenant, key, id);
+            let shared = rival.as_ref().zip(holder.as_ref()).is_some_and(|((_, row), holder)| {
+                row.state == ObjectState::Taken && row.original.as_ref() == Some(&holder.original)
+            });
+            let rival = rival.map(|(rival, _)| rival);
+            all.push(Known { key: key.clone(), row, holder, rival, shared });
         }
         Ok(all)
     }
@@ -322,9 +353,15 @@ impl SourceTable for MemorySources {
     async fn taken(&self, source: &str) -> Result<u64> {
         self.turn_to_others().await?;
         let rows = self.rows.borrow();
-        let taken = rows
-            .iter()
-            .filter(|((owner, _), stored)| owner == source && stored.row.state == ObjectState::Taken);
+        let taken = rows.iter().filter(|((owner, _), stored)| {
+            let has_document = stored.row.original.as_ref().is_some_and(|original| !original.is_empty());
+            owner == source
+                && match stored.row.state {
+                    ObjectState::Taken => true,
+                    ObjectState::Failed => has_document,
+                    ObjectState::New | ObjectState::Skipped => false,
+                }
+        });
         Ok(taken.count() as u64)
     }
 

@@ -5,7 +5,7 @@ use crate::Tenant;
 use crate::document::{DocumentId, Millis};
 use crate::identity::copy_key;
 use crate::ports::{
-    Clock, DocumentStore, Known, Noted, ObjectState, Page, SourcePorts, SourceTable, SyncState,
+    ANOTHERS, Clock, DocumentStore, Known, Noted, ObjectState, Page, SourcePorts, SourceTable, SyncState,
 };
 use crate::settings::Source;
 
@@ -90,6 +90,7 @@ impl<'a, P: SourcePorts> Contract<'a, P> {
         case!(a_row_is_as_it_was_noted);
         case!(a_row_that_was_written_since_is_not_forgotten);
         case!(a_document_is_known_by_its_newest_original);
+        case!(keys_that_give_one_document_know_of_each_other);
         case!(one_sync_of_a_source_at_a_time);
         case!(rows_that_a_listing_does_not_have_are_missing);
         cases
@@ -183,7 +184,7 @@ impl<'a, P: SourcePorts> Contract<'a, P> {
             holder.current == first && Some(&holder.original) == original(first).await?.as_ref(),
             "{holder:?}"
         );
-        ensure!(!holder.is_from_source(), "{holder:?}");
+        ensure!(!holder.is_from_source() && holder.failure.is_none(), "{holder:?}");
         subject.fill(first, &["patient crab"]).await?;
         subject.flip(first).await?;
         let upload = documents.upload(tenant, id, first).await?.ok_or("no upload")?;
@@ -197,10 +198,55 @@ impl<'a, P: SourcePorts> Contract<'a, P> {
         let document = subject.document().await?;
         ensure!(holder.current == document.current() && holder.current == first, "{holder:?}");
         ensure!(holder.original == copied.object_key, "{holder:?}");
+        ensure!(holder.failure.as_deref() == Some("no_text"), "{holder:?}");
+        let third = documents.begin(tenant, id, &copied, None, now).await?.ok_or("not begun")?;
+        let holder = place.known("a.md").await?.holder.ok_or("no holder")?;
+        ensure!(holder.current == third && holder.failure.is_none(), "{holder:?}");
         let other = self.place("holders-of-another")?;
         ensure!(other.known("a.md").await?.holder.is_none());
         documents.delete(tenant, id, None, now).await?;
         ensure!(place.known("a.md").await?.holder.is_none());
+        Ok(())
+    }
+
+    async fn keys_that_give_one_document_know_of_each_other(&self) -> Checked {
+        let place = self.place("rivals")?;
+        let first = "a b.md";
+        let mut subject = self.subject("rivals")?;
+        subject.id = place.source.document_id(first)?;
+        let second = subject.id.to_string();
+        ensure!(place.source.document_id(&second)? == subject.id);
+        let alone = place.known(&second).await?;
+        ensure!(alone.rival.is_none() && !alone.shared && !alone.yields(), "{alone:?}");
+        place.pend(&[first, &second, "c.md"]).await?;
+        let known = place.known(first).await?;
+        ensure!(known.rival.as_ref() == Some(&second) && !known.shared && !known.yields(), "{known:?}");
+        let known = place.known(&second).await?;
+        ensure!(known.rival.as_deref() == Some(first) && !known.shared && known.yields(), "{known:?}");
+        ensure!(place.known("c.md").await?.rival.is_none());
+        let generation = subject.begin("first").await?;
+        let upload = subject.documents.upload(&subject.tenant, &subject.id, generation).await?;
+        let original = upload.map(|upload| upload.object_key);
+        for (state, original, shared) in [
+            (ObjectState::Taken, original.clone(), true),
+            (ObjectState::Skipped, original, false),
+            (ObjectState::Taken, Some("originals/x/source.1".into()), false),
+        ] {
+            place.note(first, &Noted { original, ..place.noted(first, state)? }).await?;
+            let known = place.known(&second).await?;
+            ensure!(known.shared == shared, "{known:?}");
+        }
+        let refused = place.noted(&second, ObjectState::Skipped)?;
+        place.note(&second, &Noted { original: Some(ANOTHERS.into()), ..refused }).await?;
+        let row = place.known(&second).await?.row.ok_or("no row")?;
+        ensure!(row.original.as_deref() == Some(ANOTHERS), "{row:?}");
+        // What has a document, although its object could not be taken anew, counts as one.
+        ensure!(place.table.taken(&place.name()).await? == 1);
+        for (original, count) in [(Some("originals/x/source.1"), 2), (Some(ANOTHERS), 1), (None, 1)] {
+            let failed = place.noted("c.md", ObjectState::Failed)?;
+            place.note("c.md", &Noted { original: original.map(ToOwned::to_owned), ..failed }).await?;
+            ensure!(place.table.taken(&place.name()).await? == count, "{original:?}");
+        }
         Ok(())
     }
 
@@ -221,6 +267,8 @@ impl<'a, P: SourcePorts> Contract<'a, P> {
         place.table.sweep(&name, 1, now).await?;
         ensure!(place.table.sync(&name).await?.is_some_and(|sync| sync.state == SyncState::Sweeping));
         ensure!(place.begin(false, now - MINUTE).await? == (1, false), "sweeping is running, too");
+        place.table.sweep(&name, 1, now + MINUTE).await?;
+        ensure!(place.table.sync(&name).await?.is_some_and(|sync| sync.moved_at == now + MINUTE));
         ensure!(end(7, SyncState::Done, None).await?.is_none());
         ensure!(end(1, SyncState::Refused, Some(("empty_listing", "nothing"))).await? == Some(false));
         ensure!(end(1, SyncState::Done, None).await?.is_none(), "it is over");
