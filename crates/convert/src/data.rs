@@ -92,8 +92,12 @@ fn plain<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
 /// A list of two and more flat objects that have most of their names in common.
 fn table(value: &Value<'_>) -> Option<String> {
     let Value::List(items) = value else { return None };
-    let rows = |item| if let &Value::Members(ref members) = item { Some(members) } else { None };
-    let items: Vec<_> = items.iter().map(rows).collect::<Option<_>>()?;
+    let mut objects = Vec::with_capacity(items.len());
+    for item in items {
+        let Value::Members(members) = item else { return None };
+        objects.push(members);
+    }
+    let items = objects;
     if items.len() < 2 {
         return None;
     }

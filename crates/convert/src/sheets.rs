@@ -94,8 +94,8 @@ fn apart(package: &Package<'_>) -> Result<(), Refusal> {
     let targets = relations::of(package, MAIN)?;
     let mut seen = HashSet::new();
     for sheet in book.child("sheets").into_iter().flat_map(Element::elements) {
-        let ids = sheet.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
-        if let Some(part) = ids.filter_map(|id| targets.get(id)).next()
+        let mut ids = sheet.attributes.iter().filter(|(name, _)| name == "id").map(|(_, id)| id);
+        if let Some(part) = ids.find_map(|id| targets.get(id))
             && !seen.insert(part.to_ascii_lowercase())
         {
             return Err(Refusal::broken("workbook", "two of its sheets are the same part"));

@@ -29,7 +29,7 @@ pub(crate) fn convert(text: &str) -> Converted {
         if bare.is_empty() || bare == last {
             continue;
         }
-        last = bare.to_owned();
+        bare.clone_into(&mut last);
         if begins {
             let (hours, minutes, seconds) = (time / 3600, time / 60 % 60, time % 60);
             out.push_str(if out.is_empty() { "" } else { "\n\n" });
