@@ -3,7 +3,6 @@
 
 use crate::ledger::Ledger;
 use crate::r2;
-use crate::r2;
 use ragflare_core::chunk::Format;
 use ragflare_core::conversion::{Conversion, TextMap, conversion_key, map_key, text_key};
 use ragflare_core::ports::{Converter, Original};
