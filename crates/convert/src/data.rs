@@ -21,14 +21,14 @@ enum Value<'a> {
 
 /// One value.
 pub(crate) fn json(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    bounded(text, limits)?;
+    bounded(text, limits.nodes / 2, limits)?;
     let value: Value<'_> = serde_json::from_str(text).map_err(|error| Refusal::broken("JSON", error))?;
     told(&value, limits)
 }
 
 /// A value a line; lines without one are left out, unless none has any.
 pub(crate) fn lines(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    bounded(text, limits)?;
+    bounded(text, limits.nodes / 2, limits)?;
     if text.lines().count() > limits.nodes {
         return Err(Refusal::too_many_nodes(limits));
     }
@@ -42,7 +42,7 @@ pub(crate) fn lines(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
 }
 
 /// A value takes much more room than its text: they are counted by what separates them, before there are any.
-pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
+pub(crate) fn bounded(text: &str, most: usize, limits: &Limits) -> Result<(), Refusal> {
     let (mut quoted, mut escaped, mut values) = (false, false, 1);
     for byte in text.bytes() {
         match byte {
@@ -53,8 +53,7 @@ pub(crate) fn bounded(text: &str, limits: &Limits) -> Result<(), Refusal> {
             _ => {}
         }
     }
-    // What an object takes is several times what a cell or an element does.
-    if values > limits.nodes / 4 { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
+    if values > most { Err(Refusal::too_many_nodes(limits)) } else { Ok(()) }
 }
 
 fn told(value: &Value<'_>, limits: &Limits) -> Result<Converted, Refusal> {
@@ -278,7 +277,7 @@ mod tests {
         let short = Limits { text: 1000, ..Limits::default() };
         let lines = format!("{}\"a{}b\"{}", "[{\"a\": ".repeat(10), "\\n".repeat(200), "}]".repeat(10));
         assert_eq!(json(&lines, &short).unwrap_err().code(), "too_large_expanded");
-        let many = Limits { nodes: 18, ..Limits::default() };
+        let many = Limits { nodes: 10, ..Limits::default() };
         assert_eq!(json("[1,2,3,4,5,6,7,8,9,10]", &many).unwrap_err().code(), "too_large_expanded");
     }
 }

@@ -7,7 +7,8 @@ use serde_json::Value;
 const OUTPUT_CHARS: usize = 4000;
 
 pub(crate) fn convert(text: &str, limits: &Limits) -> Result<Converted, Refusal> {
-    data::bounded(text, limits)?;
+    // A value that is kept by its type takes several times what a cell or an element does.
+    data::bounded(text, limits.nodes / 4, limits)?;
     let notebook: Value = serde_json::from_str(text).map_err(|error| Refusal::broken("notebook", error))?;
     let sheets = notebook.get("worksheets").and_then(|sheets| sheets.get(0));
     let cells = notebook

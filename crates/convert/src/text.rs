@@ -3,6 +3,7 @@
 use crate::Refusal;
 use chardetng::EncodingDetector;
 use encoding_rs::{Encoding, UTF_8};
+use ragflare_core::kind;
 use std::borrow::Cow;
 
 /// Bytes that are looked at to guess an encoding.
@@ -229,12 +230,14 @@ pub(crate) fn is_text(bytes: &[u8]) -> bool {
     if Encoding::for_bom(sample).is_some() || is_korean_iso(sample) || wide(bytes).is_some() {
         return true;
     }
-    let strange = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
-    let strange = sample.iter().filter(strange).count();
     match std::str::from_utf8(sample) {
-        Ok(_) => strange * 10 <= sample.len(),
-        Err(error) if error.error_len().is_none() => strange * 10 <= sample.len(),
-        Err(_) => strange * 200 <= sample.len(),
+        Ok(_) => kind::is_text(sample),
+        Err(error) if error.error_len().is_none() => kind::is_text(sample),
+        Err(_) => {
+            let strange =
+                |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
+            sample.iter().filter(strange).count() * 200 <= sample.len()
+        }
     }
 }
 

@@ -417,10 +417,14 @@ pub fn is_utf8(head: &[u8]) -> bool {
         Err(error) => error.error_len().is_none(),
     };
     // UTF-16 of ASCII is UTF-8 with NULs; ISO-2022 has escapes that stand for other letters.
-    let strange = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C);
-    valid
-        && head.iter().filter(strange).count() * 10 <= head.len()
-        && !head.windows(2).any(|pair| pair[0] == 0x1B && matches!(pair[1], b'$' | b'('))
+    valid && is_text(head) && !head.windows(2).any(|pair| pair[0] == 0x1B && matches!(pair[1], b'$' | b'('))
+}
+
+/// Whether bytes that are UTF-8 can be text: with few NULs, and not mostly of controls.
+pub fn is_text(bytes: &[u8]) -> bool {
+    let control = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C);
+    let nul = bytes.iter().filter(|byte| **byte == 0).count();
+    nul * 10 <= bytes.len() && bytes.iter().filter(control).count() * 2 <= bytes.len()
 }
 
 /// What text without a type is.
@@ -525,7 +529,8 @@ mod tests {
         assert_eq!(charset("text/plain; format=flowed; charset=\"Shift_JIS\""), Some("shift_jis".into()));
         assert_eq!(charset("text/plain;charset=utf-8"), None);
         assert!(is_utf8("Gr\u{f6}ße".as_bytes()) && !is_utf8(b"Gr\xF6\xDFe"));
-        assert!(!is_utf8(b"\x1B$B$3$l\x1B(B"));
+        assert!(!is_utf8(b"\x1B$B$3$l\x1B(B") && !is_utf8(b"a\0b\0c\0"));
+        assert!(is_utf8(b"Bell, bell:\x07\x07\x07\x07\x07") && !is_utf8(b"\x01\x02\x03\x04a"));
         assert!(is_utf8("é".as_bytes().split_last().unwrap().1));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const MAX_TITLE: usize = 512;
 
 /// One of each sort.
-const STRINGS: [&str; 26] = [
+const STRINGS: [&str; 27] = [
     "null",
     "NaN",
     "1/0",
@@ -34,6 +34,7 @@ const STRINGS: [&str; 26] = [
     "İıſß",
     "a\u{0}b",
     "\u{7f}\u{80}\u{9f}",
+    "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{e}\u{f}\u{10}\u{1a}\u{1b}\u{1f}",
     "=1+2\";=1+2",
     "[S1] [S99]",
     "<|eot_id|>",
