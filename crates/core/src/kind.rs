@@ -423,7 +423,7 @@ pub fn is_utf8(head: &[u8]) -> bool {
 /// Whether bytes that are UTF-8 can be text: with few NULs, and not mostly of controls.
 pub fn is_text(bytes: &[u8]) -> bool {
     let control = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0C);
-    let nul = bytes.iter().filter(|byte| **byte == 0).count();
+    let nul = bytes.iter().filter(|byte| matches!(byte, 0)).count();
     nul * 10 <= bytes.len() && bytes.iter().filter(control).count() * 2 <= bytes.len()
 }
 
