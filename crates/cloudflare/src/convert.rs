@@ -25,15 +25,17 @@ pub struct Asked {
     pub name: String,
 }
 
-/// The status of a reply when the bucket failed.
-pub const BUCKET_FAILED: u16 = 503;
-
-/// What is answered, with status 200. Any other status but [`BUCKET_FAILED`] is a fault of the converter.
+/// What is answered, with status 200. Any other status is a fault of the converter, or of the file that broke it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answered {
     /// The text is stored.
     Converted(Conversion),
+    /// The bucket did not give the original, or did not take its text.
+    BucketFailed {
+        /// What it said.
+        message: String,
+    },
     /// The bytes can't be read.
     Refused {
         /// A stable code.
@@ -112,14 +114,12 @@ impl Converter for ServiceConverter {
         let text = reply.text().await.map_err(broken)?;
         if status != 200 {
             let told: String = text.chars().take(200).collect();
-            if status == BUCKET_FAILED {
-                return Err(r2::failed(told));
-            }
             return Err(fault(Some(u32::from(status)), format!("status {status}: {told}")));
         }
         match serde_json::from_str(&text).map_err(|error| fault(None, error.to_string()))? {
             Answered::Converted(conversion) => Ok(Some(conversion)),
             Answered::Refused { code, message } => Err(Error::Document { code: code.into(), message }),
+            Answered::BucketFailed { message } => Err(r2::failed(message)),
         }
     }
 }

@@ -32,6 +32,10 @@ impl<'a> Package<'a> {
         self.archive.borrow().file_names().map(str::to_owned).collect()
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.archive.borrow().index_for_name(name).is_some()
+    }
+
     /// A part's bytes; `None` when there is no such part.
     pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let mut bytes = Vec::new();

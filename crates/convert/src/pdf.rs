@@ -84,23 +84,14 @@ fn read(document: &Document, limits: &Limits) -> Result<Converted, Refusal> {
     if count > MOST_PAGES {
         return Err(Refusal::TooLarge { what: "pages", allowed: MOST_PAGES as u64 });
     }
-    let mut reader = Reader {
-        limits,
-        writer: render::Writer::default(),
-        left: limits.unpacked * PAGES_UNFOLD,
-        exceeded: false,
-    };
+    let mut reader =
+        Reader { limits, writer: render::Writer::default(), left: limits.unpacked * PAGES_UNFOLD };
     let mut next = 0;
     while next < count {
         // What a document has read it keeps: another one for each batch.
         next = reader.batch(&fresh(), next..count)?;
     }
-    let Reader { writer, exceeded, .. } = reader;
-    if exceeded {
-        // Without the pages that are too large it would look whole.
-        return Err(Refusal::TooLarge { what: "unpacked bytes on a page", allowed: limits.unpacked / 2 });
-    }
-    let (text, places) = writer.finish();
+    let (text, places) = reader.writer.finish();
     if text.trim().is_empty() {
         return Err(match count {
             0 => Refusal::broken("PDF", "it has no page"),
@@ -120,7 +111,6 @@ struct Reader<'a> {
     writer: render::Writer,
     /// Bytes that the pages to come may unfold to.
     left: u64,
-    exceeded: bool,
 }
 
 impl Reader<'_> {
@@ -149,7 +139,16 @@ impl Reader<'_> {
                 ReadingOrder::StructureTree,
             );
             let (mut spans, mut rulings, report) = block_on(spans).unwrap_or_default();
-            self.exceeded |= source.exceeded();
+            if source.exceeded() {
+                // Without the pages that are too large it would look whole.
+                let page = self.limits.unpacked / 2;
+                let (what, allowed) = if allowed == page {
+                    ("unpacked bytes on a page", page)
+                } else {
+                    ("unpacked bytes", self.limits.unpacked * PAGES_UNFOLD)
+                };
+                return Err(Refusal::TooLarge { what, allowed });
+            }
             self.left -= allowed - source.left();
             // What lies beside the page is not shown, unless there is nothing else.
             let mut shown = spans.clone();

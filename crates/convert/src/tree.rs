@@ -136,7 +136,7 @@ pub(crate) fn read(
     reader.config_mut().check_end_names = false;
     reader.config_mut().allow_unmatched_ends = true;
     let mut open = vec![Element::default()];
-    let mut left = limits.nodes;
+    let (mut left, mut attributes) = (limits.nodes, limits.nodes);
     let mut names = Names::default();
     loop {
         let event = reader.read_event().map_err(|error| Refusal::broken(kind, error))?;
@@ -150,15 +150,16 @@ pub(crate) fn read(
                     });
                 }
                 open.push(
-                    element(&start, reader.decoder(), &mut names, &mut left)
+                    element(&start, reader.decoder(), &mut names, &mut attributes)
                         .ok_or_else(|| Refusal::too_many_nodes(limits))?,
                 );
             }
             Event::Empty(start) => {
-                let element = element(&start, reader.decoder(), &mut names, &mut left)
+                let element = element(&start, reader.decoder(), &mut names, &mut attributes)
                     .ok_or_else(|| Refusal::too_many_nodes(limits))?;
                 if open.last().is_some_and(|parent| parent.name == within && !within.is_empty()) {
                     take(element)?;
+                    attributes = limits.nodes;
                 } else if let Some(parent) = open.last_mut() {
                     parent.children.push(Node::Element(element));
                 }
@@ -166,6 +167,7 @@ pub(crate) fn read(
             Event::End(_) if open.len() > 2 && !within.is_empty() && open[open.len() - 2].name == within => {
                 if let Some(done) = open.pop() {
                     take(done)?;
+                    attributes = limits.nodes;
                 }
             }
             Event::End(_) => close(&mut open),
@@ -194,16 +196,16 @@ pub(crate) fn read(
     root.ok_or_else(|| Refusal::broken(kind, "it has no element"))
 }
 
-/// An element without what is in it; each attribute is taken from what is left. `None` when nothing is.
+/// An element without what is in it; each attribute that is kept is taken from what is left. `None` when nothing is.
 fn element(start: &BytesStart<'_>, decoder: Decoder, names: &mut Names, left: &mut usize) -> Option<Element> {
     let mut attributes = Vec::new();
     for attribute in start.attributes().with_checks(false).flatten() {
-        *left = left.checked_sub(1)?;
         let name = attribute.key.local_name();
         // Who changed what when is most of what Word writes.
         if name.as_ref().starts_with(b"rsid") || matches!(name.as_ref(), b"paraId" | b"textId") {
             continue;
         }
+        *left = left.checked_sub(1)?;
         let value = attribute.decode_and_unescape_value(decoder).map_or_else(
             |_| String::from_utf8_lossy(&attribute.value).into_owned(),
             std::borrow::Cow::into_owned,

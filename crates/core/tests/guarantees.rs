@@ -21,7 +21,7 @@ fn every_test_that_the_guarantees_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
     let mut text = String::new();
-    for folder in ["crates/core/src/testing", "crates/core/tests", "tests/tests"] {
+    for folder in ["crates/core/src/testing", "crates/core/tests", "crates/convert/tests", "tests/tests"] {
         sources(&root.join(folder), &mut text);
     }
     let rows: String = page.lines().filter(|line| line.starts_with('|')).collect();

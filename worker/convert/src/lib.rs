@@ -26,7 +26,7 @@ async fn fetch(mut request: Request, env: Env, _context: Context) -> worker::Res
         Ok(Ok(conversion)) => Answered::Converted(conversion),
         Ok(Err(refusal)) => Answered::Refused { code: refusal.code().into(), message: refusal.to_string() },
         // No fault of the file.
-        Err(error) => return Response::error(error.to_string(), convert::BUCKET_FAILED),
+        Err(error) => Answered::BucketFailed { message: error.to_string() },
     };
     report(&env, &asked, Date::now().as_millis() - begun);
     Response::from_json(&answered)

@@ -21,7 +21,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
     let package = Package::open(bytes, "Word document", limits)?;
     let main = main_part(&package, "word/document.xml")?;
     let relations = Relations::of(&package, &main)?;
-    let part = |kind: &str, usual: &str| package.xml(relations.part(kind, usual));
+    let part = |kind: &str, usual: &str| package.xml(relations.part(&package, kind, usual));
     let styles = styles(part("styles", "word/styles.xml")?.as_ref());
     let lists = lists(part("numbering", "word/numbering.xml")?.as_ref());
     let [footnotes, endnotes, comments] = [
@@ -29,7 +29,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         ("endnotes", "word/endnotes.xml"),
         ("comments", "word/comments.xml"),
     ]
-    .map(|(kind, usual)| relations.part(kind, usual).to_owned());
+    .map(|(kind, usual)| relations.part(&package, kind, usual).to_owned());
     let links = relations.targets();
     let mut writer = Writer {
         styles,

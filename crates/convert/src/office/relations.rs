@@ -32,9 +32,11 @@ impl Relations {
         Ok(Self(package.xml(&path)?.iter().flat_map(Element::elements).filter_map(one).collect()))
     }
 
-    /// The part that is something to this one, as the type says at its end; the usual one if none is.
-    pub(crate) fn part<'a>(&'a self, kind: &str, usual: &'a str) -> &'a str {
-        let is_kind = |relation: &&Relation| relation.kind.rsplit('/').next() == Some(kind);
+    /// The part that is something to this one, as the type says at its end; the usual one if none is that is there.
+    pub(crate) fn part<'a>(&'a self, package: &Package<'_>, kind: &str, usual: &'a str) -> &'a str {
+        let is_kind = |relation: &&Relation| {
+            relation.kind.rsplit('/').next() == Some(kind) && package.has(&relation.target)
+        };
         self.0.iter().find(is_kind).map_or(usual, |relation| &relation.target)
     }
 
@@ -46,7 +48,12 @@ impl Relations {
 
 /// The path of a package's main part. Programs name it otherwise too: `word/document2.xml`.
 pub(crate) fn main_part(package: &Package<'_>, usual: &str) -> Result<String, Refusal> {
-    Ok(Relations::of(package, "")?.part("officeDocument", usual).to_owned())
+    match Relations::of(package, "") {
+        Ok(relations) => Ok(relations.part(package, "officeDocument", usual).to_owned()),
+        // Nobody else minds what else the package says of itself.
+        Err(Refusal::Broken { .. }) => Ok(usual.to_owned()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Targets of a part's relations by id.

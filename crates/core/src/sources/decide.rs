@@ -66,9 +66,17 @@ fn lasts(code: &str) -> bool {
     match code {
         // Of its copy: there will be another one.
         "original_missing" | "original_changed" => false,
-        "too_large" | "chunk_too_long" => true,
-        code => OF_THE_BYTES.contains(&code),
+        "too_large" | "chunk_too_long" | "image_too_long" => true,
+        // Of a model that was paid each time.
+        "vision_failed" | "speech_failed" | "to_markdown_failed" => true,
+        code => OF_THE_BYTES.contains(&code) || of_the_input(code),
     }
+}
+
+/// Whether a media model said that what it was given is wrong (Workers AI's errors, 2026).
+fn of_the_input(code: &str) -> bool {
+    let number = ["vision_", "speech_", "to_markdown_"].iter().find_map(|service| code.strip_prefix(service));
+    number.is_some_and(|number| matches!(number, "3006" | "5004" | "5006"))
 }
 
 /// Whether an object that is listed needs a look.
@@ -185,6 +193,9 @@ mod tests {
             ("encrypted", false),
             ("embedding_refused", false),
             ("too_large", false),
+            ("image_too_long", false),
+            ("speech_failed", false),
+            ("vision_5004", false),
         ] {
             let failed = Holder { failure: Some(code.into()), ..holder(OWN) };
             let known = known(Some(row(ObjectState::Taken, Some("1"), Some(OWN))), Some(failed));
