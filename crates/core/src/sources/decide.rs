@@ -66,9 +66,9 @@ fn lasts(code: &str) -> bool {
     match code {
         // Of its copy: there will be another one.
         "original_missing" | "original_changed" => false,
-        "too_large" | "chunk_too_long" | "image_too_long" => true,
-        // Of a model that was paid each time.
-        "vision_failed" | "speech_failed" | "to_markdown_failed" => true,
+        // The last ones are of models that were paid each time.
+        "too_large" | "chunk_too_long" | "image_too_long" | "vision_failed" | "speech_failed"
+        | "to_markdown_failed" => true,
         code => OF_THE_BYTES.contains(&code) || of_the_input(code),
     }
 }
