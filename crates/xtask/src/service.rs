@@ -138,7 +138,7 @@ mod tests {
         let (group, _) = service.group();
         assert!(service.alive() && group::alive(group));
         drop(service.lifeline.take());
-        assert!(ends(group, Duration::from_secs(30)));
+        assert!(ends(group, Duration::from_secs(8)));
         service.reap();
     }
 

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+mod clock;
+
+pub(crate) use clock::Clock;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use ragflare_core::chunk::{Chunk, ChunkSettings, Chunker, Format, MAX_CHUNK_BYTES, embedded_text};
@@ -122,26 +125,4 @@ fn fences_and_tables(text: &str) -> Vec<Range<usize>> {
         }
     }
     blocks
-}
-
-/// Time this thread has run for, where the system tells (Linux): other programs do not count.
-pub(crate) struct Clock(Instant, Option<Duration>);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now(), Self::running())
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        match (self.1, Self::running()) {
-            (Some(start), Some(now)) => now.saturating_sub(start),
-            _ => self.0.elapsed(),
-        }
-    }
-
-    fn running() -> Option<Duration> {
-        // proc(5): nanoseconds on a CPU, waiting for one, number of time slices.
-        let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        Some(Duration::from_nanos(schedule.split(' ').next()?.parse().ok()?))
-    }
 }
