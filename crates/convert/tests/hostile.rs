@@ -223,8 +223,9 @@ fn sheets_are_as_large_as_their_cells() {
     assert_eq!(code("a.xlsx", workbook(&rows(2000), &text, &one)), "too_large_expanded");
     assert_eq!(code("a.xlsx", workbook(&rows(100), &text, &one)), "read");
     // One sheet under many names.
-    let twice = ["worksheets/sheet1.xml", "./worksheets/../worksheets/sheet1.xml"];
-    assert_eq!(code("a.xlsx", workbook("<row/>", &text, &twice)), "unreadable");
+    let twice = ["worksheets/sheet1.xml"; 2];
+    assert_eq!(code("a.xlsx", workbook(&rows(2), "x", &twice[..1])), "read");
+    assert_eq!(code("a.xlsx", workbook(&rows(2), "x", &twice)), "unreadable");
     let long = format!("a,b\n\"{}\",2\n", "x".repeat(8 << 20));
     assert_eq!(code("a.csv", long.into_bytes()), "read");
     assert_eq!(code("a.csv", ",".repeat(8 << 20).into_bytes()), "too_large_expanded");
@@ -531,6 +532,14 @@ fn parts_have_the_names_that_relations_give_them() {
         ("word/document2.xml", document.as_bytes()),
         ("word/_rels/document2.xml.rels", relation("styles", "styles2.xml").as_bytes()),
         ("word/styles2.xml", styles.as_bytes()),
+    ]);
+    assert_eq!(read("a.docx", bytes).unwrap().text, "## Here\n\n");
+    // Names of what is not there count for nothing.
+    let bytes = archive(&[
+        ("_rels/.rels", relation("officeDocument", "word/Document.xml").as_bytes()),
+        ("word/document.xml", document.as_bytes()),
+        ("word/_rels/document.xml.rels", relation("styles", "Styles.xml").as_bytes()),
+        ("word/styles.xml", styles.as_bytes()),
     ]);
     assert_eq!(read("a.docx", bytes).unwrap().text, "## Here\n\n");
     let slides = "<p:presentation xmlns:p='p' xmlns:r='r'><p:sldIdLst><p:sldId r:id='r0'/></p:sldIdLst></p:presentation>";
