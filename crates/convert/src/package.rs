@@ -38,7 +38,9 @@ impl<'a> Package<'a> {
 
     /// A part's bytes; `None` when there is no such part.
     pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
-        let mut bytes = Vec::new();
+        // Growing takes half as much again as there is. What the archive says may be a lie, but no larger one than what is left.
+        let told = self.archive.borrow_mut().by_name(name).map_or(0, |part| part.size());
+        let mut bytes = Vec::with_capacity(usize::try_from(told.min(self.left.get() + 1)).unwrap_or(0));
         Ok(self.copy(name, &mut bytes)?.map(|_| bytes))
     }
 

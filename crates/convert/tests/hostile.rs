@@ -6,6 +6,8 @@
 #[path = "../../core/tests/promises/clock.rs"]
 mod clock;
 mod made;
+#[path = "made/memory.rs"]
+mod memory;
 
 use clock::Clock;
 use made::{
@@ -21,6 +23,9 @@ const STACK: usize = 512 * 1024;
 /// Twice over what the slowest takes without optimization; what takes the square of a file's length takes minutes.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// Less than what a worker of 128 MB has beside the file itself.
+const MOST: usize = 96 << 20;
+
 /// Converts on a small stack; a name is all that is said of the file.
 fn read(name: &str, bytes: Vec<u8>) -> Result<Converted, Refusal> {
     let name = name.to_owned();
@@ -28,11 +33,12 @@ fn read(name: &str, bytes: Vec<u8>) -> Result<Converted, Refusal> {
         let clock = Clock::start();
         let result =
             detect("", &name, &bytes).and_then(|kind| convert(bytes, kind, None, &Limits::default()));
-        (result, clock.elapsed())
+        (result, clock.elapsed(), memory::most())
     };
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap();
-    let (result, time) = thread.join().expect("no panic");
+    let (result, time, memory) = thread.join().expect("no panic");
     assert!(time < LONGEST, "{time:?}");
+    assert!(memory < MOST, "{memory} bytes");
     if let Ok(converted) = &result {
         assert!(converted.text.len() <= Limits::default().text);
         assert!(converted.places.is_sorted_by_key(|place| place.at));
@@ -222,6 +228,9 @@ fn sheets_are_as_large_as_their_cells() {
     let one = ["worksheets/sheet1.xml"];
     assert_eq!(code("a.xlsx", workbook(&rows(2000), &text, &one)), "too_large_expanded");
     assert_eq!(code("a.xlsx", workbook(&rows(100), &text, &one)), "read");
+    // Lines of a text that is indented.
+    let lines = format!("{}{{\"a\": \"x{}x\"}}{}", "[[".repeat(20), "\\n".repeat(2 << 20), "]]".repeat(20));
+    assert_eq!(code("a.json", lines.into_bytes()), "too_large_expanded");
     // One sheet under many names.
     let twice = ["worksheets/sheet1.xml"; 2];
     assert_eq!(code("a.xlsx", workbook(&rows(2), "x", &twice[..1])), "read");

@@ -14,6 +14,8 @@ use inline::Inline;
 use std::collections::HashMap;
 use styles::{Style, lists, numbering, styles};
 
+/// What part of the text may be what is said elsewhere in it: it stands in memory more than once while it is written.
+const COPIED: usize = 4;
 /// Tables within tables.
 const DEEPEST: usize = 8;
 
@@ -40,7 +42,7 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits) -> Result<Converted, Refusa
         notes: Vec::new(),
         numbers: HashMap::new(),
         shown: Vec::new(),
-        copies: limits.text,
+        copies: limits.text / COPIED,
         is_inner: false,
         out: String::new(),
     };
@@ -352,6 +354,10 @@ impl Writer {
                     cells.push(copy(&text, &mut self.copies));
                 }
                 cells.push(text);
+                if self.copies == 0 {
+                    // The document is refused: more cells only take room.
+                    return String::new();
+                }
             }
             rows.push(cells);
         }
